@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the Rust side needs of the kernel's headers. bindgen reads this file, and helpers.c
+ * compiles it: Rust owns all logic, C owns what only the preprocessor or an inline can tell.
+ */
+#ifndef _TOA_H
+#define _TOA_H
+
+#include <linux/build_bug.h>
+#include <linux/cpumask.h>
+#include <linux/ftrace.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/irqflags.h>
+#include <linux/mm.h>
+#include <linux/net.h>
+#include <linux/percpu.h>
+#include <linux/printk.h>
+#include <linux/proc_fs.h>
+#include <linux/rcupdate.h>
+#include <linux/seq_file.h>
+#include <linux/seq_file_net.h>
+#include <linux/skbuff.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/tcp.h>
+#include <linux/tracepoint.h>
+#include <linux/workqueue.h>
+#include <net/inet_hashtables.h>
+#include <net/inet6_hashtables.h>
+#include <net/net_namespace.h>
+#include <net/netns/generic.h>
+#include <net/sock.h>
+#include <net/tcp_states.h>
+
+/*
+ * Where the fields we read lie. The offset and the size come from the C compiler, so that no
+ * structure with unions, bit fields or config-dependent parts has to be described to Rust; Rust
+ * checks the size against the type it reads.
+ */
+#define TOA_FIELD(name, structure, member)				\
+	name##_OFFSET = offsetof(structure, member),			\
+	name##_SIZE = sizeof(((structure *)0)->member)
+
+enum toa_field {
+	TOA_FIELD(SOCKET_SK, struct socket, sk),
+	TOA_FIELD(SK_FAMILY, struct sock, __sk_common.skc_family),
+	TOA_FIELD(SK_STATE, struct sock, __sk_common.skc_state),
+	TOA_FIELD(SK_BOUND_DEV_IF, struct sock, __sk_common.skc_bound_dev_if),
+	TOA_FIELD(SK_DADDR, struct sock, __sk_common.skc_daddr),
+	TOA_FIELD(SK_RCV_SADDR, struct sock, __sk_common.skc_rcv_saddr),
+	TOA_FIELD(SK_DPORT, struct sock, __sk_common.skc_dport),
+	TOA_FIELD(SK_NUM, struct sock, __sk_common.skc_num),
+	TOA_FIELD(SK_V6_DADDR, struct sock, __sk_common.skc_v6_daddr),
+	TOA_FIELD(SK_V6_RCV_SADDR, struct sock, __sk_common.skc_v6_rcv_saddr),
+	TOA_FIELD(SK_PROTOCOL, struct sock, sk_protocol),
+	TOA_FIELD(SKB_HEAD, struct sk_buff, head),
+	TOA_FIELD(SKB_TRANSPORT_HEADER, struct sk_buff, transport_header),
+	TOA_FIELD(TRACEPOINT_NAME, struct tracepoint, name),
+};
+
+/* Registers as an ftrace callback gets them: what the traced function was called with. */
+enum toa_ftrace_regs {
+	TOA_FIELD(REGS_ARG0, struct __arch_ftrace_regs, regs.di),
+	TOA_FIELD(REGS_ARG1, struct __arch_ftrace_regs, regs.si),
+	TOA_FIELD(REGS_ARG2, struct __arch_ftrace_regs, regs.dx),
+	TOA_FIELD(REGS_IP, struct __arch_ftrace_regs, regs.ip),
+};
+
+enum toa_constant {
+	TOA_AF_INET = AF_INET,
+	TOA_AF_INET6 = AF_INET6,
+	TOA_TCP_SYN_SENT = TCP_SYN_SENT,
+	TOA_TCP_CLOSE = TCP_CLOSE,
+	TOA_IPPROTO_MPTCP = IPPROTO_MPTCP,
+	TOA_FTRACE_OPS_FL_IPMODIFY = FTRACE_OPS_FL_IPMODIFY,
+	TOA_FTRACE_OPS_FL_PERMANENT = FTRACE_OPS_FL_PERMANENT,
+	TOA_PREEMPT_RT = IS_ENABLED(CONFIG_PREEMPT_RT),
+};
+
+/* src/linux/helpers.c, each with the meaning of the kernel's function or macro of that name. */
+void *rust_helper_alloc_percpu(size_t size, size_t align);
+unsigned int rust_helper_cpumask_next_online(int cpu);
+unsigned int rust_helper_cpumask_next_possible(int cpu);
+struct sock *rust_helper_inet_lookup_established(const struct net *net, __be32 saddr, __be16 sport,
+						 __be32 daddr, u16 hnum, int dif);
+struct sock *rust_helper_inet6_lookup_established(const struct net *net,
+						  const struct in6_addr *saddr, __be16 sport,
+						  const struct in6_addr *daddr, u16 hnum, int dif);
+void rust_helper_init_work(struct work_struct *work, work_func_t func);
+void *rust_helper_kmem_cache_alloc(struct kmem_cache *cache);
+void *rust_helper_kmem_cache_alloc_atomic(struct kmem_cache *cache);
+struct kmem_cache *rust_helper_kmem_cache_create(const char *name, size_t size, size_t align);
+void *rust_helper_kvzalloc(size_t size);
+unsigned long rust_helper_local_irq_save(void);
+void rust_helper_local_irq_restore(unsigned long flags);
+void *rust_helper_net_generic(const struct net *net, unsigned int id);
+unsigned int rust_helper_nr_cpu_ids(void);
+void *rust_helper_per_cpu_ptr(void *ptr, unsigned int cpu);
+struct proc_dir_entry *rust_helper_proc_net(struct net *net);
+void rust_helper_queue_unbound_work(struct work_struct *work);
+void rust_helper_raw_spin_lock(raw_spinlock_t *lock);
+void rust_helper_raw_spin_lock_init(raw_spinlock_t *lock);
+void rust_helper_raw_spin_unlock(raw_spinlock_t *lock);
+struct net *rust_helper_seq_file_single_net(struct seq_file *seq);
+struct net *rust_helper_sock_net(const struct sock *sk);
+void rust_helper_this_cpu_inc(unsigned long *ptr);
+void *rust_helper_this_cpu_ptr(void *ptr);
+unsigned long rust_helper_totalram_pages(void);
+void rust_helper_tracepoint_synchronize_unregister(void);
+
+#endif /* _TOA_H */

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Static inlines and macros of the kernel's headers, one call each, for Rust. No logic here.
+ */
+#include <toa.h>
+
+void *rust_helper_alloc_percpu(size_t size, size_t align)
+{
+	return (void *)(uintptr_t)__alloc_percpu(size, align);
+}
+
+unsigned int rust_helper_cpumask_next_online(int cpu)
+{
+	return cpumask_next(cpu, cpu_online_mask);
+}
+
+unsigned int rust_helper_cpumask_next_possible(int cpu)
+{
+	return cpumask_next(cpu, cpu_possible_mask);
+}
+
+struct sock *rust_helper_inet_lookup_established(const struct net *net, __be32 saddr, __be16 sport,
+						 __be32 daddr, u16 hnum, int dif)
+{
+	return __inet_lookup_established(net, saddr, sport, daddr, hnum, dif, 0);
+}
+
+struct sock *rust_helper_inet6_lookup_established(const struct net *net,
+						  const struct in6_addr *saddr, __be16 sport,
+						  const struct in6_addr *daddr, u16 hnum, int dif)
+{
+	return __inet6_lookup_established(net, saddr, sport, daddr, hnum, dif, 0);
+}
+
+void rust_helper_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+void *rust_helper_kmem_cache_alloc(struct kmem_cache *cache)
+{
+	return kmem_cache_alloc(cache, GFP_KERNEL);
+}
+
+void *rust_helper_kmem_cache_alloc_atomic(struct kmem_cache *cache)
+{
+	return kmem_cache_alloc(cache, GFP_ATOMIC | __GFP_NOWARN);
+}
+
+struct kmem_cache *rust_helper_kmem_cache_create(const char *name, size_t size, size_t align)
+{
+	return kmem_cache_create(name, size, align, SLAB_NO_MERGE, NULL);
+}
+
+void *rust_helper_kvzalloc(size_t size)
+{
+	return kvzalloc(size, GFP_KERNEL);
+}
+
+unsigned long rust_helper_local_irq_save(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
+}
+
+void rust_helper_local_irq_restore(unsigned long flags)
+{
+	local_irq_restore(flags);
+}
+
+void *rust_helper_net_generic(const struct net *net, unsigned int id)
+{
+	return net_generic(net, id);
+}
+
+unsigned int rust_helper_nr_cpu_ids(void)
+{
+	return nr_cpu_ids;
+}
+
+void *rust_helper_per_cpu_ptr(void *ptr, unsigned int cpu)
+{
+	return per_cpu_ptr((void __percpu *)(uintptr_t)ptr, cpu);
+}
+
+struct proc_dir_entry *rust_helper_proc_net(struct net *net)
+{
+	return net->proc_net;
+}
+
+void rust_helper_queue_unbound_work(struct work_struct *work)
+{
+	queue_work(system_unbound_wq, work);
+}
+
+void rust_helper_raw_spin_lock(raw_spinlock_t *lock)
+{
+	raw_spin_lock(lock);
+}
+
+void rust_helper_raw_spin_lock_init(raw_spinlock_t *lock)
+{
+	raw_spin_lock_init(lock);
+}
+
+void rust_helper_raw_spin_unlock(raw_spinlock_t *lock)
+{
+	raw_spin_unlock(lock);
+}
+
+struct net *rust_helper_seq_file_single_net(struct seq_file *seq)
+{
+	return seq_file_single_net(seq);
+}
+
+struct net *rust_helper_sock_net(const struct sock *sk)
+{
+	return sock_net(sk);
+}
+
+void rust_helper_this_cpu_inc(unsigned long *ptr)
+{
+	this_cpu_inc(*(unsigned long __percpu *)(uintptr_t)ptr);
+}
+
+void *rust_helper_this_cpu_ptr(void *ptr)
+{
+	return this_cpu_ptr((void __percpu *)(uintptr_t)ptr);
+}
+
+unsigned long rust_helper_totalram_pages(void)
+{
+	return totalram_pages();
+}
+
+void rust_helper_tracepoint_synchronize_unregister(void)
+{
+	tracepoint_synchronize_unregister();
+}

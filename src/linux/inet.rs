@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The places in Linux's TCP where a connection begins, is asked for its peer, and ends.
+
+use core::{
+    ffi::{c_void, CStr},
+    net::{IpAddr, Ipv6Addr},
+};
+
+use kernel::prelude::*;
+
+use super::{
+    bindings::*,
+    field::Field,
+    ftrace::{Entry, Hook, Registers},
+    sock::Sock,
+    tracepoint::{Probe, SockProbe},
+};
+
+/// Passive opens: called when a connection was made from a listener.
+pub(crate) trait OnChild: Send + Sync {
+    /// `options` is what follows the fixed part of the TCP header in the segment that completed the
+    /// handshake. Runs in softirq with the child locked, so that nobody has accepted it yet. Must
+    /// not sleep.
+    fn child(&self, child: Sock<'_>, options: &[u8]);
+}
+
+/// A hook for passive opens, in place until it is dropped.
+pub(crate) struct ChildHook<T: OnChild>(#[expect(dead_code)] Hook<ChildProcess<T>>);
+
+impl<T: OnChild> ChildHook<T> {
+    /// Puts the hook in place; may sleep. A failure is logged.
+    ///
+    /// # Errors
+    ///
+    /// Those of the function hook.
+    pub(crate) fn new(on_child: T) -> Result<Self> {
+        Ok(Self(Hook::new(ChildProcess(on_child))?))
+    }
+}
+
+struct ChildProcess<T>(T);
+
+// SAFETY: `OnChild` does not sleep; nothing here calls TCP.
+unsafe impl<T: OnChild> Entry for ChildProcess<T> {
+    // All passive opens pass here, IPv4 and IPv6, SYN cookies and data segments included. It is
+    // called from other files, so that no compiler inlines it.
+    const FUNCTION: &'static CStr = c"tcp_child_process";
+    const REPLACES: bool = false;
+
+    #[inline(always)]
+    unsafe fn enter(&self, registers: Registers) {
+        const HEAD: Field<*const u8> = Field::new(SKB_HEAD_OFFSET, SKB_HEAD_SIZE);
+        const TRANSPORT_HEADER: Field<u16> =
+            Field::new(SKB_TRANSPORT_HEADER_OFFSET, SKB_TRANSPORT_HEADER_SIZE);
+        /// Bytes of a TCP header before its options.
+        const FIXED_HEADER: usize = 20;
+        /// Where the header says its length in words of four bytes, in the upper half of the byte.
+        const DATA_OFFSET: usize = 12;
+
+        // tcp_child_process(struct sock *parent, struct sock *child, struct sk_buff *skb)
+        let child = registers.argument::<1>() as *mut c_void;
+        let segment = registers.argument::<2>() as *const c_void;
+
+        // SAFETY: The function is called with a segment whose TCP header is linear and was checked
+        // to be no longer than the segment (`tcp_v4_rcv`, `tcp_v6_rcv`).
+        let options = unsafe {
+            let header = HEAD
+                .read(segment)
+                .add(usize::from(TRANSPORT_HEADER.read(segment)));
+            let length = usize::from(header.add(DATA_OFFSET).read() >> 4) * 4;
+            core::slice::from_raw_parts(
+                header.add(FIXED_HEADER),
+                length.saturating_sub(FIXED_HEADER),
+            )
+        };
+        // SAFETY: The caller holds the child's lock and a reference.
+        if let Some(child) = unsafe { Sock::from_raw(child) } {
+            self.0.child(child, options);
+        }
+    }
+}
+
+/// The other end of a connection, as a socket address.
+pub(crate) struct PeerName {
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// The port, in host byte order.
+    pub(crate) port: u16,
+}
+
+/// Which sockets a question for a name comes from, and so which addresses can answer it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// `AF_INET`: IPv4 alone.
+    Inet,
+    /// `AF_INET6`: IPv6, and IPv4 in its mapped form.
+    Inet6,
+}
+
+/// Questions for the name of a socket: `accept()`, `getpeername()`, `SO_PEERNAME`.
+pub(crate) trait OnGetName: Send + Sync {
+    /// Returns the name that the other end shall have; none leaves the kernel's own answer. An IPv6
+    /// address is no answer to [`Family::Inet`]. Runs in process context, perhaps with preemption
+    /// off. Must not sleep.
+    ///
+    /// `at_accept`: the question is `accept()`'s, which takes an answer even if the connection has
+    /// ended since.
+    fn peer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> Option<PeerName>;
+
+    /// The question is for the socket's own end, which is never answered.
+    fn own(&self, sk: Sock<'_>);
+}
+
+/// Hooks for questions for a name, in place until dropped.
+pub(crate) struct NameHooks<T: OnGetName> {
+    _inet: Hook<GetName<T, false>>,
+    _inet6: Hook<GetName<T, true>>,
+}
+
+impl<T: OnGetName + Clone> NameHooks<T> {
+    /// Puts the hooks in place; may sleep. A failure is logged.
+    ///
+    /// # Errors
+    ///
+    /// Those of the function hooks; `EBUSY` if somebody else replaces these functions.
+    pub(crate) fn new(on_get_name: T) -> Result<Self> {
+        Ok(Self {
+            _inet: Hook::new(GetName(on_get_name.clone()))?,
+            _inet6: Hook::new(GetName(on_get_name))?,
+        })
+    }
+}
+
+/// The hook on `inet_getname`, and if `V6` that on `inet6_getname`: TCP and MPTCP sockets of a
+/// family have their names from one of them, whoever asks.
+struct GetName<T, const V6: bool>(T);
+
+// SAFETY: `OnGetName` does not sleep; nothing here asks a socket for its name.
+unsafe impl<T: OnGetName, const V6: bool> Entry for GetName<T, V6> {
+    const FUNCTION: &'static CStr = if V6 {
+        c"inet6_getname"
+    } else {
+        c"inet_getname"
+    };
+    const REPLACES: bool = true;
+
+    #[inline(always)]
+    unsafe fn enter(&self, mut registers: Registers) {
+        const SK: Field<*mut c_void> = Field::new(SOCKET_SK_OFFSET, SOCKET_SK_SIZE);
+        /// `peer` of a question for the socket's own name.
+        const OWN: i32 = 0;
+        /// `peer` of a question that `accept()` asks.
+        const AT_ACCEPT: i32 = 2;
+
+        // inet_getname(struct socket *sock, struct sockaddr *uaddr, int peer)
+        let socket = registers.argument::<0>() as *const c_void;
+        let name = registers.argument::<1>() as *mut c_void;
+        let peer = registers.argument::<2>() as i32;
+
+        // SAFETY: The caller holds the socket, and with it the `struct sock`.
+        let Some(sk) = (unsafe { Sock::from_raw(SK.read(socket)) }) else {
+            return;
+        };
+        if peer == OWN {
+            self.0.own(sk);
+            return;
+        }
+        let family = if V6 { Family::Inet6 } else { Family::Inet };
+        let Some(PeerName { address, port }) = self.0.peer(sk, family, peer == AT_ACCEPT) else {
+            return;
+        };
+
+        // SAFETY: The caller gives room for a `struct sockaddr_storage`. The functions that the
+        // call goes on to return the length of what was written, and have the same prototype.
+        unsafe {
+            match (V6, address) {
+                (true, IpAddr::V4(v4)) => write_inet6(name, v4.to_ipv6_mapped(), port),
+                (true, IpAddr::V6(v6)) => write_inet6(name, v6, port),
+                (false, IpAddr::V4(v4)) => name.cast::<sockaddr_in>().write(sockaddr_in {
+                    sin_family: TOA_AF_INET as u16,
+                    sin_port: port.to_be(),
+                    sin_addr: in_addr {
+                        s_addr: v4.to_bits().to_be(),
+                    },
+                    ..Default::default()
+                }),
+                // Such a socket cannot express it.
+                (false, IpAddr::V6(_)) => return,
+            }
+            registers.redirect(if V6 {
+                length_of_inet6 as *const ()
+            } else {
+                length_of_inet as *const ()
+            });
+        }
+    }
+}
+
+/// # Safety
+///
+/// `name` points to room for a `struct sockaddr_in6`.
+#[inline(always)]
+unsafe fn write_inet6(name: *mut c_void, address: Ipv6Addr, port: u16) {
+    let name = name.cast::<sockaddr_in6>();
+    // SAFETY: By the contract. `in6_addr` is 16 bytes in network byte order.
+    unsafe {
+        name.write(sockaddr_in6 {
+            sin6_family: TOA_AF_INET6 as u16,
+            sin6_port: port.to_be(),
+            sin6_addr: core::mem::transmute::<[u8; 16], in6_addr>(address.octets()),
+            ..Default::default()
+        });
+    }
+}
+
+/// Where a call of `inet_getname` goes when the hook has answered it.
+extern "C" fn length_of_inet() -> c_int {
+    size_of::<sockaddr_in>() as c_int
+}
+
+/// Where a call of `inet6_getname` goes when the hook has answered it.
+extern "C" fn length_of_inet6() -> c_int {
+    size_of::<sockaddr_in6>() as c_int
+}
+
+/// Ends of connections.
+pub(crate) trait OnEnd: Send + Sync {
+    /// The connection of `sk` ends: the socket is destroyed, or disconnected to be used again. Any
+    /// context, perhaps with preemption off. Must not sleep.
+    fn end(&self, sk: Sock<'_>);
+}
+
+/// Hooks for ends of connections, in place until dropped.
+pub(crate) struct EndHooks<T: OnEnd> {
+    _destroy: Probe<Destroy<T>>,
+    _disconnect: Hook<Disconnect<T>>,
+}
+
+impl<T: OnEnd + Clone> EndHooks<T> {
+    /// Puts the hooks in place; may sleep. A failure is logged.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tracepoint and of the function hook.
+    pub(crate) fn new(on_end: T) -> Result<Self> {
+        Ok(Self {
+            _disconnect: Hook::new(Disconnect(on_end.clone()))?,
+            _destroy: Probe::new(Destroy(on_end))?,
+        })
+    }
+}
+
+struct Destroy<T>(T);
+
+// SAFETY: `OnEnd` does not sleep and destroys no socket. The tracepoint's only argument is the
+// socket.
+unsafe impl<T: OnEnd> SockProbe for Destroy<T> {
+    // Passed once by each TCP socket, before its memory can be used for another.
+    const TRACEPOINT: &'static CStr = c"tcp_destroy_sock";
+
+    #[inline(always)]
+    fn hit(&self, sk: Sock<'_>) {
+        self.0.end(sk);
+    }
+}
+
+struct Disconnect<T>(T);
+
+// SAFETY: `OnEnd` does not sleep and disconnects no socket.
+unsafe impl<T: OnEnd> Entry for Disconnect<T> {
+    const FUNCTION: &'static CStr = c"tcp_disconnect";
+    const REPLACES: bool = false;
+
+    #[inline(always)]
+    unsafe fn enter(&self, registers: Registers) {
+        // tcp_disconnect(struct sock *sk, int flags)
+        // SAFETY: The caller holds the socket.
+        if let Some(sk) = unsafe { Sock::from_raw(registers.argument::<0>() as *mut c_void) } {
+            self.0.end(sk);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Objects of one size, allocated ahead of need, reused only after an RCU grace period.
+//!
+//! Hooks cannot allocate: on PREEMPT_RT the allocator sleeps. They take objects from a short list
+//! of their CPU, which is refilled from a common depot, which a kernel thread keeps filled. What is
+//! given back goes the same way: to a list of the CPU, to the depot, and when readers under RCU
+//! can no longer hold it, back to where it can be taken from.
+
+use core::{mem::MaybeUninit, ptr::NonNull};
+
+use kernel::{ffi::CStr, prelude::*};
+
+use super::{
+    bindings, irq,
+    percpu::{self, PerCpu},
+    spinlock::RawSpinLock,
+    work::{Run, Work},
+};
+
+/// Objects that move between a CPU and the depot at once: the depot's lock is taken once in so
+/// many operations.
+const BATCH: usize = 32;
+
+/// An object of the pool.
+#[repr(C)]
+pub(super) struct Slot<T> {
+    /// The user's value, valid from `take` until it is reused.
+    pub(super) value: MaybeUninit<T>,
+    /// The next object in a list of the pool. Readers under RCU never look at it.
+    link: *mut Slot<T>,
+}
+
+/// A list of objects that nobody uses.
+struct List<T> {
+    head: *mut Slot<T>,
+    tail: *mut Slot<T>,
+    length: usize,
+}
+
+// SAFETY: A list owns its objects, which hold no `T` that is in use.
+unsafe impl<T: Send> Send for List<T> {}
+
+impl<T> List<T> {
+    const fn new() -> Self {
+        Self {
+            head: core::ptr::null_mut(),
+            tail: core::ptr::null_mut(),
+            length: 0,
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, slot: NonNull<Slot<T>>) {
+        // SAFETY: The caller hands over an object that no list holds.
+        unsafe { (*slot.as_ptr()).link = self.head };
+        self.head = slot.as_ptr();
+        if self.length == 0 {
+            self.tail = slot.as_ptr();
+        }
+        self.length += 1;
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<NonNull<Slot<T>>> {
+        let slot = NonNull::new(self.head)?;
+        // SAFETY: The list owns its objects, and `link` leads to the next one or is null.
+        self.head = unsafe { (*slot.as_ptr()).link };
+        self.length -= 1;
+        Some(slot)
+    }
+
+    /// Moves all of `other` to the front.
+    fn append(&mut self, other: &mut Self) {
+        if other.length == 0 {
+            return;
+        }
+        // SAFETY: A list that is not empty has a valid tail, which it owns.
+        unsafe { (*other.tail).link = self.head };
+        self.head = other.head;
+        if self.length == 0 {
+            self.tail = other.tail;
+        }
+        self.length += other.length;
+        *other = Self::new();
+    }
+}
+
+/// What a CPU has at hand. All zero is empty.
+struct Magazine<T> {
+    free: List<T>,
+    /// Given back, and perhaps still seen by readers.
+    returned: List<T>,
+}
+
+/// What all CPUs share.
+struct Depot<T> {
+    lists: RawSpinLock<Magazine<T>>,
+    cache: Cache,
+    /// How many free objects to keep.
+    target: usize,
+}
+
+impl<T: Send> Depot<T> {
+    /// Allocates until `target` objects are free; may sleep.
+    fn fill(&self) -> Result {
+        while self.lists.lock(&irq::Disabled::new()).free.length < self.target {
+            let slot = self.cache.alloc()?;
+            self.lists.lock(&irq::Disabled::new()).free.push(slot);
+        }
+        Ok(())
+    }
+
+    fn free_all(&self, list: &mut List<T>) {
+        while let Some(slot) = list.pop() {
+            // SAFETY: From this cache, and no list or reader has it.
+            unsafe { self.cache.free(slot) };
+        }
+    }
+}
+
+impl<T: Send> Run for Depot<T> {
+    fn run(&self) {
+        let mut returned = List::new();
+        returned.append(&mut self.lists.lock(&irq::Disabled::new()).returned);
+        if returned.length > 0 {
+            // SAFETY: Process context without locks. After it no reader can hold what was
+            // unlinked before it was given back.
+            unsafe { bindings::synchronize_rcu() };
+
+            // A burst leaves more than will be needed again soon: the rest goes back to the kernel.
+            let mut surplus = List::new();
+            {
+                let irq = irq::Disabled::new();
+                let mut lists = self.lists.lock(&irq);
+                lists.free.append(&mut returned);
+                while lists.free.length > 4 * self.target {
+                    let Some(slot) = lists.free.pop() else { break };
+                    surplus.push(slot);
+                }
+            }
+            self.free_all(&mut surplus);
+        }
+        // Out of memory now: objects given back still refill the depot, and who finds it empty
+        // asks again.
+        let _ = self.fill();
+    }
+}
+
+/// A slab cache of our own.
+struct Cache(NonNull<bindings::kmem_cache>);
+
+// SAFETY: The allocator does its own locking.
+unsafe impl Send for Cache {}
+// SAFETY: As above.
+unsafe impl Sync for Cache {}
+
+impl Cache {
+    fn new<T>(name: &'static CStr) -> Result<Self> {
+        // SAFETY: The name outlives the cache.
+        let cache = unsafe {
+            bindings::rust_helper_kmem_cache_create(
+                name.as_ptr().cast(),
+                size_of::<Slot<T>>(),
+                align_of::<Slot<T>>(),
+            )
+        };
+        Ok(Self(NonNull::new(cache).ok_or(ENOMEM)?))
+    }
+
+    /// Allocates an object; may sleep.
+    fn alloc<T>(&self) -> Result<NonNull<Slot<T>>> {
+        // SAFETY: The cache lives as long as `self`.
+        let memory = unsafe { bindings::rust_helper_kmem_cache_alloc(self.0.as_ptr()) };
+        NonNull::new(memory.cast()).ok_or(ENOMEM)
+    }
+
+    /// Allocates an object in a hook, on kernels whose allocator does not sleep.
+    #[cold]
+    fn alloc_atomic<T>(&self) -> Option<NonNull<Slot<T>>> {
+        if bindings::TOA_PREEMPT_RT != 0 {
+            return None;
+        }
+        // SAFETY: The cache lives as long as `self`; this kernel allocates in any context.
+        let memory = unsafe { bindings::rust_helper_kmem_cache_alloc_atomic(self.0.as_ptr()) };
+        NonNull::new(memory.cast())
+    }
+
+    /// # Safety
+    ///
+    /// `slot` came from this cache, and nobody uses it.
+    unsafe fn free<T>(&self, slot: NonNull<Slot<T>>) {
+        // SAFETY: By the contract.
+        unsafe { bindings::kmem_cache_free(self.0.as_ptr(), slot.as_ptr().cast()) };
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        // SAFETY: The pool has freed all objects.
+        unsafe { bindings::kmem_cache_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// A pool of objects that hold a `T`.
+pub(super) struct Pool<T: Send> {
+    cpus: PerCpu<Magazine<T>>,
+    depot: Work<Depot<T>>,
+}
+
+impl<T: Send> Pool<T> {
+    /// Creates a pool with a slab cache called `name`, filled; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(name: &'static CStr) -> Result<Self> {
+        let cpus = percpu::possible_cpus().count();
+        let pool = Self {
+            // SAFETY: All zero is a pair of empty lists, which need no drop.
+            cpus: unsafe { PerCpu::zeroed() }?,
+            depot: Work::new(Depot {
+                lists: RawSpinLock::new(Magazine {
+                    free: List::new(),
+                    returned: List::new(),
+                }),
+                cache: Cache::new::<T>(name)?,
+                // What a burst can take before the kernel thread has its turn.
+                target: (cpus * 8 * BATCH).max(1024),
+            })?,
+        };
+        pool.depot.fill()?;
+        Ok(pool)
+    }
+
+    /// Takes an object, whose value is not initialised; any context.
+    #[inline]
+    pub(super) fn take(&self, irq: &irq::Disabled) -> Option<NonNull<Slot<T>>> {
+        // SAFETY: Only its own CPU uses a magazine, with interrupts off, and only here and in
+        // `give`, neither of which calls the other.
+        let magazine = unsafe { &mut *self.cpus.this(irq) };
+        magazine.free.pop().or_else(|| self.refill(magazine, irq))
+    }
+
+    #[cold]
+    fn refill(&self, magazine: &mut Magazine<T>, irq: &irq::Disabled) -> Option<NonNull<Slot<T>>> {
+        let mut lists = self.depot.lists.lock(irq);
+        for _ in 0..BATCH {
+            let Some(slot) = lists.free.pop() else { break };
+            magazine.free.push(slot);
+        }
+        let low = lists.free.length < self.depot.target / 2;
+        drop(lists);
+        if low {
+            self.depot.queue();
+        }
+        magazine
+            .free
+            .pop()
+            .or_else(|| self.depot.cache.alloc_atomic())
+    }
+
+    /// Gives an object back; any context. Readers under RCU may still look at its value.
+    ///
+    /// # Safety
+    ///
+    /// `slot` came from `take`, and no new reader can find it.
+    #[inline]
+    pub(super) unsafe fn give(&self, slot: NonNull<Slot<T>>, irq: &irq::Disabled) {
+        // SAFETY: As in `take`.
+        let magazine = unsafe { &mut *self.cpus.this(irq) };
+        magazine.returned.push(slot);
+        if magazine.returned.length >= BATCH {
+            self.depot
+                .lists
+                .lock(irq)
+                .returned
+                .append(&mut magazine.returned);
+            self.depot.queue();
+        }
+    }
+
+    /// Frees an object at once; may sleep.
+    ///
+    /// # Safety
+    ///
+    /// `slot` came from `take`, and nobody uses it.
+    pub(super) unsafe fn free(&mut self, slot: NonNull<Slot<T>>) {
+        // SAFETY: By the contract.
+        unsafe { self.depot.cache.free(slot) };
+    }
+}
+
+impl<T: Send> Drop for Pool<T> {
+    fn drop(&mut self) {
+        self.depot.cancel();
+        for cpu in percpu::possible_cpus() {
+            // SAFETY: Nobody else has the pool any more.
+            let magazine = unsafe { &mut *self.cpus.of(cpu) };
+            self.depot.free_all(&mut magazine.free);
+            self.depot.free_all(&mut magazine.returned);
+        }
+        let mut left = List::new();
+        {
+            let irq = irq::Disabled::new();
+            let mut lists = self.depot.lists.lock(&irq);
+            left.append(&mut lists.free);
+            left.append(&mut lists.returned);
+        }
+        self.depot.free_all(&mut left);
+    }
+}

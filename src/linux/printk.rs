@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lines in the kernel log. All begin with `TOA: `, which is what operators grep for.
+
+use core::{
+    ffi::CStr,
+    fmt::{self, Write},
+};
+
+use kernel::{error::Error, ffi::c_int};
+
+use super::bindings;
+
+/// A level of the kernel log, as the format that `printk` takes.
+pub(crate) struct Level(&'static CStr);
+
+/// Something an operator may want to know (`KERN_INFO`).
+pub(crate) const INFO: Level = Level(c"\x016TOA: %.*s\n");
+/// Something that did not work (`KERN_ERR`).
+pub(crate) const ERR: Level = Level(c"\x013TOA: %.*s\n");
+
+/// The text of one line. What does not fit is cut, as the kernel log itself does.
+struct Line {
+    text: [u8; 256],
+    length: usize,
+}
+
+impl Write for Line {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let free = self.text.get_mut(self.length..).unwrap_or_default();
+        let length = part.len().min(free.len());
+        for (to, from) in free.iter_mut().zip(part.as_bytes()) {
+            *to = *from;
+        }
+        self.length += length;
+        Ok(())
+    }
+}
+
+/// Logs one line; any context.
+pub(crate) fn print(level: Level, text: fmt::Arguments<'_>) {
+    let mut line = Line {
+        text: [0; 256],
+        length: 0,
+    };
+    // `Line` takes any text, and a value that cannot be formatted leaves a shorter line.
+    let _ = line.write_fmt(text);
+
+    // SAFETY: The format takes a length and so many bytes, which `line` holds.
+    unsafe {
+        bindings::_printk(
+            level.0.as_ptr().cast(),
+            line.length as c_int,
+            line.text.as_ptr(),
+        )
+    };
+}
+
+/// Says in one line which step of loading failed and what helps; hands the error on.
+pub(crate) fn failed(step: fmt::Arguments<'_>, error: Error, remedy: &str) -> Error {
+    print(
+        ERR,
+        format_args!("not loaded: {step} failed ({error:?}): {remedy}"),
+    );
+    error
+}
+
+/// Logs a line at level info.
+macro_rules! info {
+    ($($text:tt)+) => {
+        $crate::linux::printk::print($crate::linux::printk::INFO, format_args!($($text)+))
+    };
+}
+pub(crate) use info;

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The real client's address behind a load balancer.
+//!
+//! A load balancer that rewrites addresses puts the client's into a TCP option. This module reads
+//! it from the segment that completes the handshake ([`intake`]), keeps it per socket ([`record`])
+//! and answers `accept()`, `getpeername()` and `SO_PEERNAME` with it ([`peername`]).
+//!
+//! Nothing of ours is ever stored in an object of the kernel: records lie in a table of our own,
+//! and what we see of the kernel's work we see through function and tracepoint hooks.
+
+use kernel::prelude::*;
+use linux::printk::info;
+
+mod intake;
+mod linux;
+mod option;
+mod peername;
+mod record;
+mod stats;
+
+module! {
+    type: Toa,
+    name: "toa",
+    authors: ["The toa authors"],
+    description: "Real client address from a load balancer's TCP option",
+    license: "GPL",
+}
+
+/// The loaded module. Its parts stop in the order of the fields, which is the reverse of that in
+/// `init`: first the way in, then the way out, and the records when nothing can reach them any more.
+struct Toa {
+    _intake: intake::Intake,
+    _peername: peername::Peername,
+    _end_of_life: record::EndOfLife,
+    _farewell: Farewell,
+}
+
+impl kernel::Module for Toa {
+    // Each part logs its own failure. An early return drops, and so undoes, what was started.
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let stats = stats::start()?;
+        let records = record::start(stats.clone())?;
+        let end_of_life = record::EndOfLife::start(records.clone())?;
+        let peername = peername::start(records.clone(), stats.clone())?;
+        let intake = intake::start(records, stats)?;
+
+        info!("toa loaded");
+        Ok(Self {
+            _intake: intake,
+            _peername: peername,
+            _end_of_life: end_of_life,
+            _farewell: Farewell,
+        })
+    }
+}
+
+/// Logs that all parts have stopped.
+struct Farewell;
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        info!("toa unloaded");
+    }
+}

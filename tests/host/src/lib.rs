@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module's pure parts, compiled for the host from the very files that the kernel gets.
+
+#[path = "../../../src/option.rs"]
+mod option;
+
+#[cfg(test)]
+mod option_tests;
