@@ -22,8 +22,7 @@ metadata:
 	@$(toolchain) >/dev/null
 
 clean:
-	@test ! -d $(KDIR) || $(MAKE) -C $(KDIR) M=$(CURDIR) clean
-	@rm -f src/linux/bindings_generated.rs
+	@$(MAKE) -C $(KDIR) M=$(CURDIR) clean
 
 demo:
 	@tests/demo/run

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What `make` says when something is missing: one line, the thing and where to get it.
+
+Runs the real scripts against made-up headers and a PATH of made-up tools, on any machine.
+"""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+CONFIG = {
+    "MODULES": "y",
+    "RUST": "y",
+    "DYNAMIC_FTRACE_WITH_ARGS": "y",
+    "RUSTC_VERSION_TEXT": '"rustc 1.85.1 (4eb161250 2025-03-15) (built from a source tarball)"',
+    "CC_VERSION_TEXT": '"gcc (Debian 14.2.0-19) 14.2.0"',
+}
+# What the scripts call, beside the tools that a case leaves out.
+PLAIN = "sh basename cat cmp cp cut dirname echo env expr find grep head ln make mkdir mktemp mv nproc readlink rm sed tail tar uname xz"
+
+
+class ToolchainTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.root = pathlib.Path(scratch.name)
+        self.bin = self.root / "bin"
+        self.bin.mkdir()
+        for tool in PLAIN.split():
+            for folder in ("/usr/bin", "/bin"):
+                if os.path.exists(f"{folder}/{tool}"):
+                    (self.bin / tool).symlink_to(f"{folder}/{tool}")
+                    break
+        self.tool("rustc", rustc("1.85.1", self.root / "sysroot"))
+        self.tool("bindgen", "echo bindgen 0.71.1")
+        self.tool("gcc", "true")
+        self.kdir = self.root / "headers"
+        self.headers(CONFIG)
+
+    def tool(self, name, body):
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+
+    def headers(self, config, metadata=True):
+        for part in ("include/config", "rust"):
+            (self.kdir / part).mkdir(parents=True, exist_ok=True)
+        (self.kdir / "Makefile").touch()
+        (self.kdir / "Module.symvers").touch()
+        (self.kdir / "include/config/kernel.release").write_text("7.3.4+test\n")
+        (self.kdir / ".config").write_text(
+            "".join(f"CONFIG_{name}={value}\n" for name, value in config.items())
+        )
+        rmeta = self.kdir / "rust/libkernel.rmeta"
+        rmeta.touch() if metadata else rmeta.unlink(missing_ok=True)
+
+    def run_script(self, script="toolchain", *arguments, **environment):
+        return subprocess.run(
+            [TOP / "scripts" / script, *(arguments or [self.kdir])],
+            env={"PATH": str(self.bin), "HOME": str(self.root), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def refused(self, result, *words):
+        """Asserts a refusal of one line that has all the words."""
+        self.assertNotEqual(result.returncode, 0)
+        self.assertEqual(result.stdout, "")
+        lines = result.stderr.splitlines()
+        self.assertEqual(len(lines), 1, result.stderr)
+        self.assertTrue(lines[0].startswith("toa: "), lines)
+        for word in words:
+            self.assertIn(word, lines[0])
+
+    def without(self, option):
+        return {name: value for name, value in CONFIG.items() if name != option}
+
+    def test_complete(self):
+        result = self.run_script()
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertIn(f"KBUILD_DIR='{self.kdir}'", result.stdout)
+        self.assertIn("BINDGEN='bindgen'", result.stdout)
+
+    def test_no_headers(self):
+        result = self.run_script("toolchain", self.root / "nowhere")
+        self.refused(result, "no kernel headers", f"linux-headers-{os.uname().release}", "KDIR=")
+
+    def test_headers_not_configured(self):
+        (self.kdir / "include/config/kernel.release").unlink()
+        self.refused(self.run_script(), "no configured kernel", "linux-headers-")
+
+    def test_no_modules(self):
+        self.headers(self.without("MODULES"))
+        self.refused(self.run_script(), "7.3.4+test", "CONFIG_MODULES")
+
+    def test_no_rust_in_the_kernel(self):
+        self.headers(self.without("RUST"))
+        self.refused(self.run_script(), "7.3.4+test", "CONFIG_RUST")
+
+    def test_no_ftrace(self):
+        self.headers(self.without("DYNAMIC_FTRACE_WITH_ARGS"))
+        self.refused(self.run_script(), "CONFIG_DYNAMIC_FTRACE_WITH_ARGS")
+
+    def test_no_rustc(self):
+        (self.bin / "rustc").unlink()
+        # The system's own may be there all the same.
+        result = self.run_script(RUSTC=str(self.bin / "rustc"))
+        self.refused(result, "no rustc", "1.85.1", "package rustc")
+
+    def test_wrong_rustc(self):
+        self.tool("rustc", rustc("1.95.0", self.root / "sysroot"))
+        result = self.run_script(RUSTC="rustc")
+        self.refused(result, "wrong rustc", "1.85.1", "1.95.0", "RUSTC=")
+
+    def test_right_rustc_under_its_versioned_name(self):
+        self.tool("rustc", rustc("1.95.0", self.root / "sysroot"))
+        self.tool("rustc-1.85", rustc("1.85.1", self.root / "sysroot"))
+        result = self.run_script()
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("RUSTC='rustc-1.85'", result.stdout)
+
+    def test_no_bindgen(self):
+        (self.bin / "bindgen").unlink()
+        self.refused(self.run_script(), "no bindgen", "package bindgen")
+
+    def test_no_compiler(self):
+        (self.bin / "gcc").unlink()
+        self.refused(self.run_script(), "no C compiler", "package gcc")
+
+    def metadata(self, **environment):
+        return self.run_script(
+            "metadata", self.kdir, self.root / "headers-7.3.4+test",
+            **{"RUSTC": "rustc", "BINDGEN": "bindgen", **environment},
+        )
+
+    def test_metadata_needs_rust_src(self):
+        self.refused(self.metadata(), "core library", "package rust-src")
+
+    def test_metadata_needs_the_kernel_source(self):
+        (self.root / "sysroot/lib/rustlib/src/rust/library/core/src").mkdir(parents=True)
+        (self.root / "sysroot/lib/rustlib/src/rust/library/core/src/lib.rs").touch()
+        result = self.metadata(KERNEL_SOURCE=str(self.root / "none.tar.xz"))
+        self.refused(result, "linux-source-7.3", "KERNEL_SOURCE=")
+
+
+def rustc(version, sysroot):
+    return f"""case $1 in
+--print) echo {sysroot} ;;
+*) echo "rustc {version}"; echo "release: {version}" ;;
+esac"""
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,108 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Runs the tests of toa.ko inside a guest that may be broken.
+
+usage: main.py [--without-module] [NAME...]
+
+Each NAME selects the tests that have it in their name, which is printed as "file: class: test".
+Without any, all run. The exit status is 0 only if none failed.
+
+--without-module shows that the tests can fail: the module is not loaded, and a test that passes all
+the same counts as a failure. Tests that load the module themselves are left out.
+"""
+
+import argparse
+import sys
+import time
+import traceback
+import unittest
+
+import module
+
+# Their subject is the loading itself.
+LOADING = ("test_lifecycle", "test_neighbours")
+
+FILES = ("test_options", "test_sockets", "test_stats", "test_lifecycle", "test_neighbours")
+
+
+def title(test):
+    words = test._testMethodName.removeprefix("test_").replace("_", " ")
+    return f"{type(test).__module__.removeprefix('test_')}: {type(test).__name__}: {words}"
+
+
+def flatten(suite):
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from flatten(test)
+        else:
+            yield test
+
+
+class Result(unittest.TestResult):
+    """Prints a line a test as it ends, and keeps the tracebacks for the end of the run."""
+
+    def __init__(self):
+        super().__init__()
+        self.failed = 0
+        self.passed = 0
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.started = time.monotonic()
+        self.problems = []
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        seconds = time.monotonic() - self.started
+        good = not self.problems
+        if module.absent:
+            # A test that needs the module fails by what it asserts, not by an accident.
+            good = any(issubclass(problem[0], AssertionError) for problem in self.problems)
+        self.passed += good
+        self.failed += not good
+        print(f"{'ok  ' if good else 'FAIL'} {seconds:6.2f} s  {title(test)}", flush=True)
+        if not good:
+            for problem in self.problems:
+                print("".join(traceback.format_exception(*problem)), flush=True)
+            if not self.problems:
+                print("passed without the module\n", flush=True)
+
+    def addError(self, test, problem):
+        self.problems.append(problem)
+
+    def addFailure(self, test, problem):
+        self.problems.append(problem)
+
+    def addSubTest(self, test, subtest, problem):
+        if problem is not None:
+            self.problems.append(problem)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--without-module", action="store_true")
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    module.absent = arguments.without_module
+    if module.absent:
+        module.unload()
+
+    tests = []
+    for file in FILES:
+        if module.absent and file in LOADING:
+            continue
+        tests += flatten(unittest.defaultTestLoader.loadTestsFromName(file))
+    if arguments.names:
+        tests = [test for test in tests if any(name in title(test) for name in arguments.names)]
+
+    started = time.monotonic()
+    result = Result()
+    for test in tests:
+        test(result)
+    print(f"in {time.monotonic() - started:.0f} s")
+    print(f"{result.passed} passed, {result.failed} failed")
+    return 1 if result.failed or not result.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

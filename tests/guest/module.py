@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The module under test: loading it, its counters, and what it says in the kernel log."""
+
+import os
+
+from syscalls import delete_module, finit_module
+
+PATH = "/share/toa.ko"
+PROC = "/proc/thread-self/net/toa_stats"
+SLAB = "/sys/kernel/slab/toa_record"
+
+# Set by `main.py --without-module`, to see the tests fail.
+absent = False
+
+
+def loaded():
+    return os.path.exists("/sys/module/toa")
+
+
+def load():
+    """Loads the module unless it is loaded."""
+    if not loaded() and not absent:
+        insert(PATH)
+
+
+def unload():
+    """Unloads the module if it is loaded."""
+    if loaded():
+        remove("toa")
+
+
+def insert(path):
+    """Loads a module; raises the OSError that the kernel gives."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        finit_module(fd)
+    finally:
+        os.close(fd)
+
+
+def remove(name):
+    delete_module(name)
+
+
+class Stats:
+    """One reading of a toa_stats file: rows of counters, each with a column a CPU."""
+
+    def __init__(self, text):
+        header, *rows = text.splitlines()
+        self.cpus = [int(column.removeprefix("CPU")) for column in header.split()]
+        self.rows = {}
+        for row in rows:
+            name, counters = row.split(":")
+            self.rows[name.strip()] = [int(counter) for counter in counters.split()]
+
+    def total(self, row):
+        return sum(self.rows.get(row, ()))
+
+    def on_cpu(self, row, cpu):
+        return self.rows[row][self.cpus.index(cpu)]
+
+    def since(self, before):
+        """Which counters have changed since an earlier reading, and by how much."""
+        changes = {row: self.total(row) - before.total(row) for row in self.rows}
+        return {row: change for row, change in changes.items() if change}
+
+
+def stats_text():
+    with open(PROC) as file:
+        return file.read()
+
+
+def stats():
+    """Reads the counters of this process's network namespace."""
+    return Stats("\n" if absent else stats_text())
+
+
+def slab_objects():
+    """How many records are allocated, as the slab allocator counts them."""
+    with open("/proc/slabinfo") as file:
+        for line in file:
+            if line.startswith("toa_record "):
+                return int(line.split()[1])
+    return 0
+
+
+class Log:
+    """The lines that the kernel logs from now on."""
+
+    def __init__(self):
+        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self.fd, 0, os.SEEK_END)
+
+    def lines(self):
+        """Returns the lines since the last call."""
+        lines = []
+        while True:
+            try:
+                record = os.read(self.fd, 8192).decode()
+            except BlockingIOError:
+                return lines
+            except BrokenPipeError:
+                continue  # Older lines were overwritten; the next read goes on behind them.
+            # The fields before the semicolon are level, number and time.
+            lines.append(record.split(";", 1)[1].split("\n", 1)[0])
+
+    def ours(self):
+        return [line for line in self.lines() if line.startswith("TOA: ")]
+
+    def close(self):
+        os.close(self.fd)

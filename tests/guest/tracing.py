@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel's own tracing, which hooks the same functions as the module."""
+
+import os
+import subprocess
+
+ROOT = "/sys/kernel/tracing"
+
+# What the module hooks.
+FUNCTIONS = ("inet_getname", "inet6_getname", "tcp_child_process", "tcp_disconnect")
+
+
+def _path(file):
+    if not os.path.exists(f"{ROOT}/trace"):
+        subprocess.run(["mount", "-t", "tracefs", "tracefs", ROOT], check=True)
+    return f"{ROOT}/{file}"
+
+
+def read(file):
+    with open(_path(file)) as opened:
+        return opened.read()
+
+
+def write(file, text, mode="w"):
+    with open(_path(file), mode) as opened:
+        opened.write(text)
+
+
+def hooked():
+    """Which of `FUNCTIONS` anybody hooks."""
+    names = {line.split()[0] for line in read("enabled_functions").splitlines()}
+    return sorted(names.intersection(FUNCTIONS))
+
+
+class FunctionTracer:
+    """The function tracer on `FUNCTIONS`, on inside a `with`."""
+
+    def __enter__(self):
+        write("set_ftrace_filter", "\n".join(FUNCTIONS))
+        write("trace", "")
+        self.on()
+        return self
+
+    def __exit__(self, *_):
+        self.off()
+        write("set_ftrace_filter", "")
+
+    def on(self):
+        write("current_tracer", "function")
+
+    def off(self):
+        write("current_tracer", "nop")
+
+    def seen(self):
+        """Which of `FUNCTIONS` were called since it is on."""
+        # A line is: task, CPU, flags, time, then "function <-caller".
+        lines = read("trace").splitlines()
+        called = {line.split(" <-")[0].split()[-1] for line in lines if " <-" in line}
+        return called.intersection(FUNCTIONS)
