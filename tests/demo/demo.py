@@ -23,14 +23,14 @@ from servers import DUAL_STACK_PORT, PYTHON_PORT, Servers
 UPLOAD = random.Random(254).randbytes(1_000_003)
 
 INTRODUCTION = f"""
-  Who is the client? Behind a load balancer servers see the balancer's address. This balancer
-  adds the client's to its segments, as a TCP option (kind 254); toa.ko makes it visible.
+  Behind a load balancer, servers see the balancer's address where the client's should be.
+  This balancer adds the client's as a TCP option (kind 254), and toa.ko shows it to the servers.
 
     clients     {", ".join(net.CLIENTS_V4)}    {", ".join(net.CLIENTS_V6)}
        |
-    balancer    takes connections at {net.PUBLIC_V4:<16} and {net.PUBLIC_V6},
-       |        hands them on from   {net.BALANCER_V4:<16} and {net.BALANCER_V6}
-    server      nginx and Python's http.server, as they come
+    balancer    accepts at    {net.PUBLIC_V4:<16} {net.PUBLIC_V6}
+       |        forwards from {net.BALANCER_V4:<16} {net.BALANCER_V6}
+    server      nginx and Python's http.server, neither of which knows of any of this
 """
 
 
@@ -107,7 +107,7 @@ def ask(client: net.Namespace, servers: Servers, request: Request) -> None:
 def show_logs() -> None:
     """Prints what was logged of each client, without and with the module."""
     row = "  {:<27}{:<25}{:<28}{}".format
-    print(row("client", "logged without toa.ko", "logged with toa.ko", ""))
+    print(row("client", "logged without toa.ko", "logged with toa.ko", "").rstrip())
     for title, section in SECTIONS.items():
         print(f"\n  {title}")
         for request in section:
@@ -142,10 +142,9 @@ def demonstrate(module: str, path: net.Path, servers: Servers) -> bool:
 
     right = sum(request.is_right for request in REQUESTS)
     passed = right == len(REQUESTS) and any(line.endswith("TOA: toa loaded") for line in log)
-    print(
-        f"\n  {'PASS' if passed else 'FAIL'}: {right} of {len(REQUESTS)} connections were logged"
-        " as the balancer without toa.ko, and as their client with it."
-    )
+    verdict = "PASS" if passed else "FAIL"
+    count = f"{right} of {len(REQUESTS)} connections"
+    print(f"\n  {verdict}: {count} show the balancer without toa.ko, and their client with it.")
     return passed
 
 

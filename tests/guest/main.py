@@ -4,14 +4,15 @@
 
 usage: main.py [--without-module] [NAME...]
 
-Each NAME selects the tests that have it in their name, which is printed as "file: class: test".
-Without any, all run. The exit status is 0 only if none failed.
+Each NAME selects a file (test_NAME.py), or the tests that have it in their name, which is printed as
+"file: class: test". Without any, all run. The exit status is 0 only if none failed.
 
 --without-module shows that the tests can fail: the module is not loaded, and a test that passes all
 the same counts as a failure. Tests that load the module themselves are left out.
 """
 
 import argparse
+import pathlib
 import sys
 import time
 import traceback
@@ -19,15 +20,25 @@ import unittest
 
 import module
 
-# Their subject is the loading itself.
-LOADING = ("test_lifecycle", "test_neighbours")
+HERE = pathlib.Path(__file__).resolve().parent
 
-FILES = ("test_options", "test_sockets", "test_stats", "test_lifecycle", "test_neighbours")
+# Their subject is the loading itself.
+LOADING = ("lifecycle", "neighbours")
+
+
+def theme(test):
+    """The name of its file, without what all of them have."""
+    return type(test).__module__.removeprefix("test_")
 
 
 def title(test):
     words = test._testMethodName.removeprefix("test_").replace("_", " ")
-    return f"{type(test).__module__.removeprefix('test_')}: {type(test).__name__}: {words}"
+    return f"{theme(test)}: {type(test).__name__}: {words}"
+
+
+def selected(test, names):
+    """Whether it is of a file among `names`, or has one of them in its title."""
+    return theme(test) in names or any(name in title(test) for name in names)
 
 
 def flatten(suite):
@@ -87,13 +98,12 @@ def main():
     if module.absent:
         module.unload()
 
-    tests = []
-    for file in FILES:
-        if module.absent and file in LOADING:
-            continue
-        tests += flatten(unittest.defaultTestLoader.loadTestsFromName(file))
-    if arguments.names:
-        tests = [test for test in tests if any(name in title(test) for name in arguments.names)]
+    suite = unittest.defaultTestLoader.discover(HERE)
+    tests = [
+        test
+        for test in flatten(suite)
+        if selected(test, arguments.names or [""]) and not (module.absent and theme(test) in LOADING)
+    ]
 
     started = time.monotonic()
     result = Result()

@@ -119,8 +119,8 @@ class Tun:
     """A TUN device of the current network namespace. What the kernel sends out of it, we read."""
 
     def __init__(self, number=0):
-        self.server4, self.server6 = f"10.77.{number}.1", f"fd77:{number}::1"
-        self.balancer4, self.balancer6 = f"10.77.{number}.2", f"fd77:{number}::2"
+        self.server4, self.server6 = f"10.77.{number}.1", f"fd7{number}::1"
+        self.balancer4, self.balancer6 = f"10.77.{number}.2", f"fd7{number}::2"
         self.remotes = {}
 
         if not os.path.exists("/dev/net/tun"):

@@ -91,16 +91,14 @@ class Sockmap:
     def __init__(self):
         self.fd = _bpf(self._CREATE, struct.pack("=IIIII", self._TYPE_SOCKMAP, 4, 4, 4, 0))
 
-    def _change(self, command, index, fd):
-        key, value = ctypes.c_uint32(index), ctypes.c_uint32(fd)
-        pointers = ctypes.addressof(key), ctypes.addressof(value)
-        _bpf(command, struct.pack("=IIQQQ", self.fd, 0, *pointers, 0))
-
     def add(self, index, connection):
-        self._change(self._UPDATE, index, connection.fileno())
+        key, value = ctypes.c_uint32(index), ctypes.c_uint32(connection.fileno())
+        pointers = ctypes.addressof(key), ctypes.addressof(value)
+        _bpf(self._UPDATE, struct.pack("=IIQQQ", self.fd, 0, *pointers, 0))
 
     def delete(self, index):
-        self._change(self._DELETE, index, 0)
+        key = ctypes.c_uint32(index)
+        _bpf(self._DELETE, struct.pack("=IIQ", self.fd, 0, ctypes.addressof(key)))
 
     def close(self):
         os.close(self.fd)

@@ -334,6 +334,7 @@ class Mptcp(Case):
     """A listener opened for MPTCP, which Go programs have by default."""
 
     family, client, segments = AF_INET, CLIENT4, AF_INET
+    other = ("203.0.113.9", 50234)
 
     # MP_CAPABLE of version 1 with HMAC-SHA256 (RFC 8684, 3.1).
     SYN = b"\x1e\x04\x01\x01"
@@ -389,6 +390,17 @@ class Mptcp(Case):
         # The connection outlives its subflow, and still has the same client.
         self.assert_named(connection.socket, *self.client)
 
+    def test_mptcp_connection_does_not_show_who_uses_its_port_next(self):
+        remote = self.connect_mptcp(toa(*self.client))
+        connection = self.accept(self.listener, remote)
+        remote.abort()
+        # The balancer gives the port to another client, while the server has not yet closed.
+        other = self.remote(self.listener, self.segments, remote.name[1])
+        other.connect(toa(*self.other))
+        successor = self.accept(self.listener, other)
+        self.assertEqual(successor.accepted, name(self.family, *self.other))
+        self.assertNotEqual(connection.socket.getpeername(), name(self.family, *self.other))
+
     def test_disconnected_mptcp_socket(self):
         connection = self.accept(self.listener, self.connect_mptcp(toa(*self.client)))
         self.assert_shows(connection, *self.client)
@@ -400,6 +412,7 @@ class Mptcp(Case):
 
 class MptcpIpv6(Mptcp):
     family, client, segments = AF_INET6, CLIENT6, AF_INET6
+    other = ("2001:db8::9", 50234)
 
 
 class MptcpIpv4OnIpv6Socket(Mptcp):
