@@ -2,6 +2,8 @@
 #
 #   make                 build toa.ko for the running kernel
 #   make KDIR=DIR        build it for the kernel whose headers are in DIR
+#   make CRATE=own       build it with the small crate in src/kernel even where the kernel has Rust
+#   make CRATE=kernel    build it with the kernel's own Rust crate, or say why that cannot be
 #   make metadata        regenerate the kernel's Rust metadata where the headers lack it
 #   make demo            see it work: a balancer and nginx in a virtual machine
 #   make test            check, host tests and guest tests (root, Debian)
@@ -10,16 +12,17 @@ KVER ?= $(shell uname -r)
 KDIR ?= /lib/modules/$(KVER)/build
 
 # Finds headers, metadata and tools, or says in one line what is missing and how to get it.
-toolchain = scripts/toolchain $(KDIR)
-kbuild = $(MAKE) -C "$$KBUILD_DIR" M=$(CURDIR) RUSTC="$$RUSTC" BINDGEN="$$BINDGEN"
+toolchain = CRATE=$(CRATE) scripts/toolchain $(KDIR)
+kbuild = $(MAKE) -C "$$KBUILD_DIR" M=$(CURDIR) RUSTC="$$RUSTC" BINDGEN="$$BINDGEN" \
+	TOA_OWN_CRATE="$$TOA_OWN_CRATE"
 
 all: modules
 
 modules:
-	@eval "$$($(toolchain))" && $(kbuild) $(if $(CLIPPY),CLIPPY=1) modules
+	+@settings=$$($(toolchain)) && eval "$$settings" && $(kbuild) $(if $(CLIPPY),CLIPPY=1) modules
 
 metadata:
-	@$(toolchain) >/dev/null
+	+@$(toolchain) metadata >/dev/null
 
 clean:
 	@$(MAKE) -C $(KDIR) M=$(CURDIR) clean

@@ -6,6 +6,11 @@
 #ifndef _TOA_H
 #define _TOA_H
 
+#if __has_include(<crypto/sha2.h>)
+#include <crypto/sha2.h>
+#else
+#include <crypto/sha.h>
+#endif
 #include <linux/build_bug.h>
 #include <linux/cpumask.h>
 #include <linux/ftrace.h>
@@ -26,8 +31,7 @@
 #include <linux/tcp.h>
 #include <linux/tracepoint.h>
 #include <linux/workqueue.h>
-#include <net/inet_hashtables.h>
-#include <net/inet6_hashtables.h>
+#include <net/mptcp.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 #include <net/sock.h>
@@ -46,35 +50,61 @@ enum toa_field {
 	TOA_FIELD(SOCKET_SK, struct socket, sk),
 	TOA_FIELD(SK_FAMILY, struct sock, __sk_common.skc_family),
 	TOA_FIELD(SK_STATE, struct sock, __sk_common.skc_state),
-	TOA_FIELD(SK_BOUND_DEV_IF, struct sock, __sk_common.skc_bound_dev_if),
 	TOA_FIELD(SK_DADDR, struct sock, __sk_common.skc_daddr),
-	TOA_FIELD(SK_RCV_SADDR, struct sock, __sk_common.skc_rcv_saddr),
 	TOA_FIELD(SK_DPORT, struct sock, __sk_common.skc_dport),
-	TOA_FIELD(SK_NUM, struct sock, __sk_common.skc_num),
 	TOA_FIELD(SK_V6_DADDR, struct sock, __sk_common.skc_v6_daddr),
-	TOA_FIELD(SK_V6_RCV_SADDR, struct sock, __sk_common.skc_v6_rcv_saddr),
-	TOA_FIELD(SK_PROTOCOL, struct sock, sk_protocol),
 	TOA_FIELD(SKB_HEAD, struct sk_buff, head),
 	TOA_FIELD(SKB_TRANSPORT_HEADER, struct sk_buff, transport_header),
 	TOA_FIELD(TRACEPOINT_NAME, struct tracepoint, name),
 };
 
-/* Registers as an ftrace callback gets them: what the traced function was called with. */
-enum toa_ftrace_regs {
-	TOA_FIELD(REGS_ARG0, struct __arch_ftrace_regs, regs.di),
-	TOA_FIELD(REGS_ARG1, struct __arch_ftrace_regs, regs.si),
-	TOA_FIELD(REGS_ARG2, struct __arch_ftrace_regs, regs.dx),
-	TOA_FIELD(REGS_IP, struct __arch_ftrace_regs, regs.ip),
+/*
+ * Registers as an ftrace callback gets them: what the traced function was called with. Kernels have
+ * wrapped struct pt_regs in ever more opaque types.
+ */
+#if defined(arch_ftrace_regs)
+#define TOA_REGS struct __arch_ftrace_regs, regs.
+#elif defined(CONFIG_DYNAMIC_FTRACE_WITH_ARGS)
+#define TOA_REGS struct ftrace_regs, regs.
+#else
+#define TOA_REGS struct pt_regs,
+#endif
+#define TOA_REGISTER(name, register) TOA_REGISTER_IN(name, TOA_REGS register)
+#define TOA_REGISTER_IN(name, ...) TOA_FIELD(name, __VA_ARGS__)
+
+/* Under one name for Rust: what the fourth parameter of a callback points to. */
+#ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS
+typedef struct ftrace_regs toa_ftrace_regs;
+#else
+typedef struct pt_regs toa_ftrace_regs;
+#endif
+
+enum toa_register {
+	TOA_REGISTER(REGS_ARG0, di),
+	TOA_REGISTER(REGS_ARG1, si),
+	TOA_REGISTER(REGS_ARG2, dx),
+	TOA_REGISTER(REGS_IP, ip),
 };
+
+/*
+ * Before it had registers for all callbacks, ftrace saved them on request alone, and a callback
+ * that cannot recurse had to say so to be called directly.
+ */
+#ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS
+#define TOA_FTRACE_FLAGS 0
+#else
+#define TOA_FTRACE_FLAGS (FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION_SAFE)
+#endif
 
 enum toa_constant {
 	TOA_AF_INET = AF_INET,
 	TOA_AF_INET6 = AF_INET6,
 	TOA_TCP_SYN_SENT = TCP_SYN_SENT,
 	TOA_TCP_CLOSE = TCP_CLOSE,
-	TOA_IPPROTO_MPTCP = IPPROTO_MPTCP,
-	TOA_FTRACE_OPS_FL_IPMODIFY = FTRACE_OPS_FL_IPMODIFY,
-	TOA_FTRACE_OPS_FL_PERMANENT = FTRACE_OPS_FL_PERMANENT,
+	TOA_MPTCP = IS_ENABLED(CONFIG_MPTCP),
+	/* PERMANENT: switching ftrace off is refused, rather than switching us off silently. */
+	TOA_FTRACE_OBSERVE = FTRACE_OPS_FL_PERMANENT | TOA_FTRACE_FLAGS,
+	TOA_FTRACE_REPLACE = TOA_FTRACE_OBSERVE | FTRACE_OPS_FL_IPMODIFY,
 	TOA_PREEMPT_RT = IS_ENABLED(CONFIG_PREEMPT_RT),
 };
 
@@ -82,11 +112,6 @@ enum toa_constant {
 void *rust_helper_alloc_percpu(size_t size, size_t align);
 unsigned int rust_helper_cpumask_next_online(int cpu);
 unsigned int rust_helper_cpumask_next_possible(int cpu);
-struct sock *rust_helper_inet_lookup_established(const struct net *net, __be32 saddr, __be16 sport,
-						 __be32 daddr, u16 hnum, int dif);
-struct sock *rust_helper_inet6_lookup_established(const struct net *net,
-						  const struct in6_addr *saddr, __be16 sport,
-						  const struct in6_addr *daddr, u16 hnum, int dif);
 void rust_helper_init_work(struct work_struct *work, work_func_t func);
 void *rust_helper_kmem_cache_alloc(struct kmem_cache *cache);
 void *rust_helper_kmem_cache_alloc_atomic(struct kmem_cache *cache);
@@ -94,19 +119,30 @@ struct kmem_cache *rust_helper_kmem_cache_create(const char *name, size_t size, 
 void *rust_helper_kvzalloc(size_t size);
 unsigned long rust_helper_local_irq_save(void);
 void rust_helper_local_irq_restore(unsigned long flags);
+struct sock *rust_helper_mptcp_token_get_sock(struct net *net, unsigned int token);
 void *rust_helper_net_generic(const struct net *net, unsigned int id);
 unsigned int rust_helper_nr_cpu_ids(void);
 void *rust_helper_per_cpu_ptr(void *ptr, unsigned int cpu);
+void rust_helper_printk(const char *level, int length, const char *text);
 struct proc_dir_entry *rust_helper_proc_net(struct net *net);
 void rust_helper_queue_unbound_work(struct work_struct *work);
 void rust_helper_raw_spin_lock(raw_spinlock_t *lock);
 void rust_helper_raw_spin_lock_init(raw_spinlock_t *lock);
 void rust_helper_raw_spin_unlock(raw_spinlock_t *lock);
 struct net *rust_helper_seq_file_single_net(struct seq_file *seq);
+void rust_helper_sha256(const unsigned char *data, size_t length, unsigned char *digest);
+bool rust_helper_sk_is_mptcp(const struct sock *sk);
 struct net *rust_helper_sock_net(const struct sock *sk);
+void rust_helper_sock_put(struct sock *sk);
 void rust_helper_this_cpu_inc(unsigned long *ptr);
 void *rust_helper_this_cpu_ptr(void *ptr);
 unsigned long rust_helper_totalram_pages(void);
 void rust_helper_tracepoint_synchronize_unregister(void);
+
+#ifdef TOA_OWN_CRATE
+void *rust_helper_kmalloc(size_t size);
+void rust_helper_rcu_read_lock(void);
+void rust_helper_rcu_read_unlock(void);
+#endif
 
 #endif /* _TOA_H */

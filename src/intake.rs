@@ -44,7 +44,15 @@ impl OnChild for Reader {
             None => Counter::SynRecvSockNoToa,
         });
         if let Some(client) = client {
-            self.records.insert(child, client);
+            // Servers get the MPTCP socket rather than the TCP socket that the option came to.
+            let mptcp = if child.is_subflow() {
+                option::mptcp_key(options)
+            } else {
+                None
+            };
+            mptcp
+                .and_then(|key| child.with_mptcp(key, |mptcp| self.records.insert(mptcp, client)))
+                .unwrap_or_else(|| self.records.insert(child, client));
         }
     }
 }

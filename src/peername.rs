@@ -43,11 +43,7 @@ impl Answerer {
     #[inline]
     fn answer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> (Option<PeerName>, Counter) {
         let rcu = rcu::read_lock();
-        let record = match self.records.find(sk, &rcu) {
-            Some(record) => Some(*record),
-            // An MPTCP socket is another than the TCP socket that the option came to.
-            None => sk.with_subflow(&rcu, |subflow| self.records.find(subflow, &rcu).copied()),
-        };
+        let record = self.records.find(sk, &rcu).copied();
         drop(rcu);
 
         match record {

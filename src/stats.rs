@@ -58,7 +58,7 @@ pub(crate) struct NetStats(Counters<{ ROWS.len() }>);
 ///
 /// # Errors
 ///
-/// `EEXIST`: the file exists. `ENOMEM`.
+/// `EBUSY`: the file exists. `ENOMEM`.
 pub(crate) fn start() -> Result<Arc<Stats>> {
     Ok(Arc::new(Stats(netns::PerNet::new()?), GFP_KERNEL)?)
 }

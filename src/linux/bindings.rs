@@ -20,6 +20,9 @@
 
 use kernel::ffi;
 
+/// bindgen before 0.61 takes it for a type of its own.
+type size_t = usize;
+
 /// Declares structures that are only ever pointed to.
 macro_rules! opaque {
     ($($name:ident)+) => {$(
@@ -30,6 +33,6 @@ macro_rules! opaque {
     )+};
 }
 
-opaque!(ftrace_regs kmem_cache net proc_dir_entry seq_file sock tracepoint);
+opaque!(ftrace_regs kmem_cache net proc_dir_entry pt_regs seq_file sock tracepoint);
 
 include!("bindings_generated.rs");

@@ -52,23 +52,23 @@ impl Registers {
     }
 }
 
-/// What a hook does when the function is called.
+/// What a hook does when one of its functions is called.
 ///
 /// # Safety
 ///
-/// `enter` and all that it calls do not sleep, do not call the hooked function, and are fit for
-/// the function's own context and for preemption being off.
+/// `enter` and all that it calls do not sleep, do not call a hooked function, and are fit for the
+/// functions' own context and for preemption being off.
 pub(super) unsafe trait Entry: Send + Sync {
-    /// The function's name.
-    const FUNCTION: &'static CStr;
+    /// The functions' names. All take the same arguments, as far as the hook reads them.
+    const FUNCTIONS: &'static [&'static CStr];
     /// Whether the hook may send the call elsewhere. A function has one such hook at a time.
     const REPLACES: bool;
 
-    /// Called with each call of the function, before its first instruction.
+    /// Called with each call of such a function, before its first instruction.
     ///
     /// # Safety
     ///
-    /// `registers` are those of a call of `FUNCTION`.
+    /// `registers` are those of a call of one of `FUNCTIONS`.
     unsafe fn enter(&self, registers: Registers);
 }
 
@@ -88,34 +88,33 @@ unsafe impl<T: Send> Send for Inner<T> {}
 unsafe impl<T: Sync> Sync for Inner<T> {}
 
 impl<T: Entry> Hook<T> {
-    /// Hooks the function; may sleep. A failure is logged with its remedy.
+    /// Hooks the functions; may sleep. A failure is logged with its remedy.
     ///
     /// # Errors
     ///
     /// `EINVAL`: the kernel has no such function to hook. `EBUSY`: another user replaces it, or
     /// ftrace is switched off. `ENOMEM`.
     pub(super) fn new(entry: T) -> Result<Self> {
-        let step = T::FUNCTION;
-        Self::register(entry).map_err(|error| {
-            let remedy = if error == code::EBUSY && T::REPLACES {
-                "a livepatch or another module replaces this function: disable that first"
-            } else if error == code::EBUSY {
-                "function hooks are switched off: sysctl kernel.ftrace_enabled=1"
-            } else if error == code::EINVAL {
-                "this kernel has no such traceable function: use a kernel that the README lists"
-            } else {
-                "see the lines above"
-            };
-            printk::failed(
-                format_args!("hooking {}", step.to_str().unwrap_or("?")),
-                error,
-                remedy,
-            )
-        })
+        let inner = Self::prepare(entry)?;
+        for function in T::FUNCTIONS {
+            Self::select(&inner, function)
+                .map_err(|error| Self::failed(function.to_str().unwrap_or_default(), error))?;
+        }
+        // SAFETY: The ops are in their final place, and the callback takes what ftrace hands to
+        // callbacks.
+        to_result(unsafe { bindings::register_ftrace_function(inner.ops.get()) })
+            // SAFETY: What was registered was unregistered again.
+            .inspect_err(|_| unsafe { bindings::ftrace_free_filter(inner.ops.get()) })
+            .map_err(|error| {
+                let function = T::FUNCTIONS.first().copied().unwrap_or_default();
+                Self::failed(function.to_str().unwrap_or_default(), error)
+            })?;
+        Ok(Self(inner))
     }
 
-    fn register(entry: T) -> Result<Self> {
-        let inner = KBox::new(
+    /// Makes ops that no function is selected for.
+    fn prepare(entry: T) -> Result<KBox<Inner<T>>> {
+        let mut inner = KBox::new(
             Inner {
                 // SAFETY: A plain C structure; zero is its initial state.
                 ops: UnsafeCell::new(unsafe { core::mem::zeroed() }),
@@ -123,33 +122,43 @@ impl<T: Entry> Hook<T> {
             },
             GFP_KERNEL,
         )?;
-        let ops = inner.ops.get();
-        let mut flags = bindings::TOA_FTRACE_OPS_FL_PERMANENT;
-        if T::REPLACES {
-            flags |= bindings::TOA_FTRACE_OPS_FL_IPMODIFY;
-        }
+        let ops = inner.ops.get_mut();
+        ops.func = Some(callback::<T>);
+        ops.flags = if T::REPLACES {
+            bindings::TOA_FTRACE_REPLACE
+        } else {
+            bindings::TOA_FTRACE_OBSERVE
+        } as c_ulong;
+        Ok(inner)
+    }
+
+    /// Adds a function to those that the ops are for.
+    fn select(inner: &Inner<T>, function: &CStr) -> Result {
         // ftrace takes the name as a pattern, which it may write to.
         let mut name = [0; 64];
-        let bytes = T::FUNCTION.to_bytes();
+        let bytes = function.to_bytes();
         name.get_mut(..bytes.len())
             .ok_or(code::EINVAL)?
             .copy_from_slice(bytes);
+        // SAFETY: The ops are in their final place and not registered. `name` holds so many bytes.
+        to_result(unsafe {
+            bindings::ftrace_set_filter(inner.ops.get(), name.as_mut_ptr(), bytes.len() as c_int, 0)
+        })
+    }
 
-        // SAFETY: The ops are in their final place and nobody knows them yet. `name` holds so many
-        // bytes. The callback takes what ftrace hands to callbacks.
-        unsafe {
-            (*ops).func = Some(callback::<T>);
-            (*ops).flags = flags as usize;
-            to_result(bindings::ftrace_set_filter(
-                ops,
-                name.as_mut_ptr(),
-                bytes.len() as c_int,
-                1,
-            ))?;
-            to_result(bindings::register_ftrace_function(ops))
-                .inspect_err(|_| bindings::ftrace_free_filter(ops))?;
-        }
-        Ok(Self(inner))
+    /// Logs a failure with its remedy.
+    #[cold]
+    fn failed(function: &str, error: Error) -> Error {
+        let remedy = if error == code::EBUSY && T::REPLACES {
+            "a livepatch or another module replaces this function: disable that first"
+        } else if error == code::EBUSY {
+            "function hooks are switched off: sysctl kernel.ftrace_enabled=1"
+        } else if error == code::EINVAL {
+            "this kernel has no such traceable function: use a kernel that the README lists"
+        } else {
+            "see the lines above"
+        };
+        printk::failed(format_args!("hooking {function}"), error, remedy)
     }
 }
 
@@ -173,11 +182,11 @@ unsafe extern "C" fn callback<T: Entry>(
     _ip: c_ulong,
     _parent_ip: c_ulong,
     ops: *mut bindings::ftrace_ops,
-    registers: *mut bindings::ftrace_regs,
+    registers: *mut bindings::toa_ftrace_regs,
 ) {
     // SAFETY: By the contract; `Hook::drop` waits for us before the memory goes.
     let inner = unsafe { &*ops.cast::<Inner<T>>() };
-    // SAFETY: The filter names `T::FUNCTION` alone.
+    // SAFETY: The filter names `T::FUNCTIONS` alone.
     // INVARIANT: ftrace saved the registers for this callback.
     unsafe { inner.entry.enter(Registers(registers.cast())) };
 }

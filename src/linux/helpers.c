@@ -2,7 +2,28 @@
 /*
  * Static inlines and macros of the kernel's headers, one call each, for Rust. No logic here.
  */
+#include <linux/version.h>
 #include <toa.h>
+
+#ifndef SLAB_NO_MERGE
+#define SLAB_NO_MERGE 0
+#endif
+
+#if IS_ENABLED(CONFIG_MPTCP)
+/*
+ * From a header that is private to net/mptcp, so that its prototype cannot be probed. It got its
+ * first parameter in 5.12.
+ */
+struct mptcp_sock;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 12, 0)
+struct mptcp_sock *mptcp_token_get_sock(struct net *net, u32 token);
+#else
+struct mptcp_sock *mptcp_token_get_sock(u32 token);
+#define mptcp_token_get_sock(net, token) mptcp_token_get_sock(token)
+#endif
+#else
+#define mptcp_token_get_sock(net, token) NULL
+#endif
 
 void *rust_helper_alloc_percpu(size_t size, size_t align)
 {
@@ -17,19 +38,6 @@ unsigned int rust_helper_cpumask_next_online(int cpu)
 unsigned int rust_helper_cpumask_next_possible(int cpu)
 {
 	return cpumask_next(cpu, cpu_possible_mask);
-}
-
-struct sock *rust_helper_inet_lookup_established(const struct net *net, __be32 saddr, __be16 sport,
-						 __be32 daddr, u16 hnum, int dif)
-{
-	return __inet_lookup_established(net, saddr, sport, daddr, hnum, dif, 0);
-}
-
-struct sock *rust_helper_inet6_lookup_established(const struct net *net,
-						  const struct in6_addr *saddr, __be16 sport,
-						  const struct in6_addr *daddr, u16 hnum, int dif)
-{
-	return __inet6_lookup_established(net, saddr, sport, daddr, hnum, dif, 0);
 }
 
 void rust_helper_init_work(struct work_struct *work, work_func_t func)
@@ -70,6 +78,11 @@ void rust_helper_local_irq_restore(unsigned long flags)
 	local_irq_restore(flags);
 }
 
+struct sock *rust_helper_mptcp_token_get_sock(struct net *net, unsigned int token)
+{
+	return (struct sock *)mptcp_token_get_sock(net, token);
+}
+
 void *rust_helper_net_generic(const struct net *net, unsigned int id)
 {
 	return net_generic(net, id);
@@ -83,6 +96,11 @@ unsigned int rust_helper_nr_cpu_ids(void)
 void *rust_helper_per_cpu_ptr(void *ptr, unsigned int cpu)
 {
 	return per_cpu_ptr((void __percpu *)(uintptr_t)ptr, cpu);
+}
+
+void rust_helper_printk(const char *level, int length, const char *text)
+{
+	printk("%sTOA: %.*s\n", level, length, text);
 }
 
 struct proc_dir_entry *rust_helper_proc_net(struct net *net)
@@ -115,9 +133,24 @@ struct net *rust_helper_seq_file_single_net(struct seq_file *seq)
 	return seq_file_single_net(seq);
 }
 
+void rust_helper_sha256(const unsigned char *data, size_t length, unsigned char *digest)
+{
+	sha256(data, length, digest);
+}
+
+bool rust_helper_sk_is_mptcp(const struct sock *sk)
+{
+	return sk_is_mptcp(sk);
+}
+
 struct net *rust_helper_sock_net(const struct sock *sk)
 {
 	return sock_net(sk);
+}
+
+void rust_helper_sock_put(struct sock *sk)
+{
+	sock_put(sk);
 }
 
 void rust_helper_this_cpu_inc(unsigned long *ptr)
@@ -139,3 +172,21 @@ void rust_helper_tracepoint_synchronize_unregister(void)
 {
 	tracepoint_synchronize_unregister();
 }
+
+#ifdef TOA_OWN_CRATE
+/* Of the `kernel` crate in src/kernel; the kernel's own crate brings its own. */
+void *rust_helper_kmalloc(size_t size)
+{
+	return kmalloc(size, GFP_KERNEL);
+}
+
+void rust_helper_rcu_read_lock(void)
+{
+	rcu_read_lock();
+}
+
+void rust_helper_rcu_read_unlock(void)
+{
+	rcu_read_unlock();
+}
+#endif

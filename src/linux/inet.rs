@@ -45,7 +45,7 @@ struct ChildProcess<T>(T);
 unsafe impl<T: OnChild> Entry for ChildProcess<T> {
     // All passive opens pass here, IPv4 and IPv6, SYN cookies and data segments included. It is
     // called from other files, so that no compiler inlines it.
-    const FUNCTION: &'static CStr = c"tcp_child_process";
+    const FUNCTIONS: &'static [&'static CStr] = &[c"tcp_child_process"];
     const REPLACES: bool = false;
 
     #[inline(always)]
@@ -138,10 +138,10 @@ struct GetName<T, const V6: bool>(T);
 
 // SAFETY: `OnGetName` does not sleep; nothing here asks a socket for its name.
 unsafe impl<T: OnGetName, const V6: bool> Entry for GetName<T, V6> {
-    const FUNCTION: &'static CStr = if V6 {
-        c"inet6_getname"
+    const FUNCTIONS: &'static [&'static CStr] = if V6 {
+        &[c"inet6_getname"]
     } else {
-        c"inet_getname"
+        &[c"inet_getname"]
     };
     const REPLACES: bool = true;
 
@@ -234,7 +234,7 @@ pub(crate) trait OnEnd: Send + Sync {
 /// Hooks for ends of connections, in place until dropped.
 pub(crate) struct EndHooks<T: OnEnd> {
     _destroy: Probe<Destroy<T>>,
-    _disconnect: Hook<Disconnect<T>>,
+    _other: Hook<OtherEnd<T>>,
 }
 
 impl<T: OnEnd + Clone> EndHooks<T> {
@@ -245,7 +245,7 @@ impl<T: OnEnd + Clone> EndHooks<T> {
     /// Those of the tracepoint and of the function hook.
     pub(crate) fn new(on_end: T) -> Result<Self> {
         Ok(Self {
-            _disconnect: Hook::new(Disconnect(on_end.clone()))?,
+            _other: Hook::new(OtherEnd(on_end.clone()))?,
             _destroy: Probe::new(Destroy(on_end))?,
         })
     }
@@ -265,16 +265,22 @@ unsafe impl<T: OnEnd> SockProbe for Destroy<T> {
     }
 }
 
-struct Disconnect<T>(T);
+/// The rarer ends: a socket that is disconnected, and all ends of MPTCP sockets, which pass no
+/// tracepoint. The kernel calls these functions through pointers, so that none is inlined.
+struct OtherEnd<T>(T);
 
-// SAFETY: `OnEnd` does not sleep and disconnects no socket.
-unsafe impl<T: OnEnd> Entry for Disconnect<T> {
-    const FUNCTION: &'static CStr = c"tcp_disconnect";
+// SAFETY: `OnEnd` does not sleep and ends no connection.
+unsafe impl<T: OnEnd> Entry for OtherEnd<T> {
+    const FUNCTIONS: &'static [&'static CStr] = if TOA_MPTCP != 0 {
+        &[c"tcp_disconnect", c"mptcp_disconnect", c"mptcp_destroy"]
+    } else {
+        &[c"tcp_disconnect"]
+    };
     const REPLACES: bool = false;
 
     #[inline(always)]
     unsafe fn enter(&self, registers: Registers) {
-        // tcp_disconnect(struct sock *sk, int flags)
+        // All take the socket first.
         // SAFETY: The caller holds the socket.
         if let Some(sk) = unsafe { Sock::from_raw(registers.argument::<0>() as *mut c_void) } {
             self.0.end(sk);

@@ -61,10 +61,10 @@ impl<T: State> PerNet<T> {
     ///
     /// # Errors
     ///
-    /// `EEXIST`: the file exists. `ENOMEM`.
+    /// `EBUSY`: the file exists. `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
         Self::register().map_err(|error| {
-            let remedy = if error == code::EEXIST {
+            let remedy = if error == code::EBUSY {
                 "the file exists: unload the module that made it"
             } else {
                 "see the lines above"
@@ -139,7 +139,8 @@ unsafe extern "C" fn init<T: State>(net: *mut bindings::net) -> c_int {
             );
             if file.is_null() {
                 state::<T>(net).drop_in_place();
-                return Err(code::EEXIST);
+                // Not EEXIST: the loader takes that for "the module is loaded already".
+                return Err(code::EBUSY);
             }
         }
         Ok(())

@@ -11,13 +11,13 @@ use kernel::{error::Error, ffi::c_int};
 
 use super::bindings;
 
-/// A level of the kernel log, as the format that `printk` takes.
+/// A level of the kernel log, as `printk` takes it (include/linux/kern_levels.h).
 pub(crate) struct Level(&'static CStr);
 
 /// Something an operator may want to know (`KERN_INFO`).
-pub(crate) const INFO: Level = Level(c"\x016TOA: %.*s\n");
+pub(crate) const INFO: Level = Level(c"\x016");
 /// Something that did not work (`KERN_ERR`).
-pub(crate) const ERR: Level = Level(c"\x013TOA: %.*s\n");
+pub(crate) const ERR: Level = Level(c"\x013");
 
 /// The text of one line. What does not fit is cut, as the kernel log itself does.
 struct Line {
@@ -46,9 +46,9 @@ pub(crate) fn print(level: Level, text: fmt::Arguments<'_>) {
     // `Line` takes any text, and a value that cannot be formatted leaves a shorter line.
     let _ = line.write_fmt(text);
 
-    // SAFETY: The format takes a length and so many bytes, which `line` holds.
+    // SAFETY: `line` holds so many bytes.
     unsafe {
-        bindings::_printk(
+        bindings::rust_helper_printk(
             level.0.as_ptr().cast(),
             line.length as c_int,
             line.text.as_ptr(),

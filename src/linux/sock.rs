@@ -9,20 +9,13 @@ use core::{
     ptr::NonNull,
 };
 
-use kernel::sync::rcu;
-
 use super::{bindings::*, field::Field};
 
 const FAMILY: Field<u16> = Field::new(SK_FAMILY_OFFSET, SK_FAMILY_SIZE);
 const STATE: Field<u8> = Field::new(SK_STATE_OFFSET, SK_STATE_SIZE);
-const BOUND_DEV_IF: Field<i32> = Field::new(SK_BOUND_DEV_IF_OFFSET, SK_BOUND_DEV_IF_SIZE);
 const DADDR: Field<u32> = Field::new(SK_DADDR_OFFSET, SK_DADDR_SIZE);
-const RCV_SADDR: Field<u32> = Field::new(SK_RCV_SADDR_OFFSET, SK_RCV_SADDR_SIZE);
 const DPORT: Field<u16> = Field::new(SK_DPORT_OFFSET, SK_DPORT_SIZE);
-const NUM: Field<u16> = Field::new(SK_NUM_OFFSET, SK_NUM_SIZE);
 const V6_DADDR: Field<in6_addr> = Field::new(SK_V6_DADDR_OFFSET, SK_V6_DADDR_SIZE);
-const V6_RCV_SADDR: Field<in6_addr> = Field::new(SK_V6_RCV_SADDR_OFFSET, SK_V6_RCV_SADDR_SIZE);
-const PROTOCOL: Field<u16> = Field::new(SK_PROTOCOL_OFFSET, SK_PROTOCOL_SIZE);
 
 /// What tells one socket from another as long as it lives: its address, never followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,40 +91,33 @@ impl<'a> Sock<'a> {
             && (ended_too || (state != TOA_TCP_CLOSE && state != TOA_TCP_SYN_SENT))
     }
 
-    /// Calls `f` with the TCP socket under an MPTCP socket: that of the connection's own addresses,
-    /// which is the one that was accepted. None for other sockets, or when it is gone.
+    /// Calls `f` with the MPTCP socket that this TCP socket carries data of, which is the one that
+    /// is accepted; none if it is plain TCP. Softirq, with the socket locked.
+    ///
+    /// `key` is the server's key, which the client repeats in the option that completes the
+    /// handshake. The kernel finds connections by a hash of it (RFC 8684, 3.2).
     #[cold]
-    pub(crate) fn with_subflow<R>(
-        self,
-        _rcu: &rcu::Guard,
-        f: impl FnOnce(Sock<'_>) -> Option<R>,
-    ) -> Option<R> {
-        if u32::from(self.read(&PROTOCOL)) != TOA_IPPROTO_MPTCP {
-            return None;
-        }
-        let net = self.net().pointer;
-        let (port, local_port) = (self.read(&DPORT), self.read(&NUM));
-        let device = self.read(&BOUND_DEV_IF);
-        let mapped = octets(self.read(&V6_DADDR)).to_ipv4_mapped();
-
-        let subflow = if self.read(&FAMILY) == TOA_AF_INET6 as u16 && mapped.is_none() {
-            let (peer, local) = (self.read(&V6_DADDR), self.read(&V6_RCV_SADDR));
-            // SAFETY: RCU is held; the namespace and the addresses live through the call.
-            unsafe {
-                rust_helper_inet6_lookup_established(net, &peer, port, &local, local_port, device)
-            }
-        } else {
-            let (peer, local) = (self.read(&DADDR), self.read(&RCV_SADDR));
-            // SAFETY: As above.
-            unsafe {
-                rust_helper_inet_lookup_established(net, peer, port, local, local_port, device)
-            }
-        };
-        // SAFETY: Null, or a socket that the lookup took a reference to.
-        let result = f(unsafe { Sock::from_raw(subflow.cast()) }?);
-        // SAFETY: Gives that reference back.
-        unsafe { sock_gen_put(subflow) };
+    pub(crate) fn with_mptcp<R>(self, key: &[u8; 8], f: impl FnOnce(Sock<'_>) -> R) -> Option<R> {
+        let mut digest = [0; 32];
+        // SAFETY: Reads the key and writes the digest, of these lengths.
+        unsafe { rust_helper_sha256(key.as_ptr(), key.len(), digest.as_mut_ptr()) };
+        let token = u32::from_be_bytes(*digest.first_chunk()?);
+        // SAFETY: Callable in any context; takes a reference to what it returns.
+        let found = unsafe { rust_helper_mptcp_token_get_sock(self.net().pointer, token) };
+        // SAFETY: Null, or valid as long as that reference is held.
+        let mptcp = unsafe { Sock::from_raw(found.cast()) }?;
+        // A client that repeats another connection's key must not get at that connection.
+        let result = (mptcp.peer() == self.peer()).then(|| f(mptcp));
+        // SAFETY: Gives the reference back. It is not the last: this socket has one too.
+        unsafe { rust_helper_sock_put(found) };
         result
+    }
+
+    /// Whether the socket carries data of an MPTCP socket.
+    #[inline]
+    pub(crate) fn is_subflow(self) -> bool {
+        // SAFETY: By the invariant; the hooks hand over TCP sockets where this is asked.
+        unsafe { rust_helper_sk_is_mptcp(self.pointer.as_ptr().cast()) }
     }
 }
 

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A stock kernel in QEMU whose file system is a root, shared by virtiofs: no disk image."""
+
+import contextlib
+import os
+import re
+import select
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+from store import environment, in_root, scratch, temporary_directory
+
+# Any of it makes the guest panic, and -no-reboot makes that the end of the emulator. An emulated
+# CPU that another guest or a compiler pushed aside is slow, not locked up: hence the watchdog's
+# longer patience.
+STRICT = (
+    "panic=-1 panic_on_warn=1 oops=panic softlockup_panic=1 hung_task_panic=1 "
+    "sysctl.kernel.panic_on_rcu_stall=1 watchdog_thresh=20"
+)
+
+# The crypto self-tests take half a second of every boot and concern nothing here.
+BOOT = "console=ttyS0 rootfstype=virtiofs root=root ro init=/lab/init cryptomgr.notests"
+
+# What a kernel says when something is wrong, whether or not it goes on.
+TROUBLE = re.compile(
+    r"WARNING:|\bBUG\b|\bOops\b|Call Trace|Kernel panic|general protection fault|rcu: INFO|"
+    r"INFO: task .* blocked|INFO: .*(stall|circular|inconsistent)|unregister_netdevice: waiting|"
+    r"refcount_t:|list_(add|del) corruption|UBSAN|sleeping function called"
+)
+SHOWN_LINES, SHOWN_AT_MOST = 60, 200
+
+# Tag, directory as the server sees it, flags. Only the root's files may be cached for good: nobody
+# changes those, and it halves the time of a boot.
+SHARES = (
+    ("root", "/mnt", "--readonly --cache=always"),
+    ("checkout", "/toa", "--readonly"),
+    ("share", "/share", ""),
+)
+
+
+class GuestFailure(Exception):
+    """The guest did not live to report the status of the command."""
+
+
+def prepare(directory, guest_init, options):
+    """Lay out what the guest finds in /lab and /share; return the share."""
+    lab = directory / "lab"
+    lab.mkdir()
+    shutil.copyfile(guest_init, lab / "init")
+    (lab / "init").chmod(0o755)
+    size = shutil.get_terminal_size()
+    settings = {
+        "MODULE": "/share/toa.ko" if options.module else "",
+        "TERM": os.environ.get("TERM", "linux"),
+        "ROWS": str(size.lines),
+        "COLUMNS": str(size.columns),
+    }
+    text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
+    (lab / "settings").write_text(text)
+    if options.command:
+        (lab / "command").write_bytes(os.fsencode(f"exec {shlex.join(options.command)}\n"))
+    share = Path(options.share).absolute() if options.share else directory / "share"
+    share.mkdir(parents=True, exist_ok=True)
+    if options.module:
+        shutil.copyfile(options.module, share / "toa.ko")
+    return share
+
+
+def listen(path):
+    """A listening socket, made before its server runs, so nobody has to wait for the server."""
+    listener = socket.socket(socket.AF_UNIX)
+    with contextlib.chdir(path.parent):  # the whole path may be too long for a socket address
+        listener.bind(path.name)
+    listener.listen()
+    return listener
+
+
+def servers(listeners):
+    """The shell command that starts a file server for every share."""
+    server = "/usr/libexec/virtiofsd --log-level=error --sandbox=none --inode-file-handles=prefer"
+    return "".join(
+        f"{server} --fd={listener.fileno()} --shared-dir={directory} {flags} >&2 & "
+        for (_, directory, flags), listener in zip(SHARES, listeners, strict=True)
+    )
+
+
+def emulator(home, release, options):
+    """The command line of QEMU.
+
+    thread=single: with several threads QEMU mis-executes code that another CPU is patching, and
+    ftrace patches code.
+    """
+    devices = []
+    for tag, _, _ in SHARES:
+        devices += ["-chardev", f"socket,id={tag},path=/run/{tag}.sock"]
+        devices += ["-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
+    if options.command:
+        devices += ["-chardev", "file,id=output,path=/dev/stdout"]
+        devices += ["-device", "virtserialport,chardev=output,name=output,nr=1"]
+    else:
+        devices += ["-chardev", "stdio,id=output,signal=off"]
+        devices += ["-device", "virtconsole,chardev=output,nr=0"]
+    if (home / f"boot/initrd-{release}").exists():
+        devices += ["-initrd", f"/kernel/boot/initrd-{release}"]
+    return [
+        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-accel", "tcg,thread=single", "-cpu", "max", "-smp", str(options.cpus)),
+        *("-machine", "pc,memory-backend=memory", "-m", options.memory),
+        *("-object", f"memory-backend-memfd,id=memory,size={options.memory},share=on"),
+        *("-kernel", f"/kernel/boot/vmlinuz-{release}"),
+        *("-append", f"{BOOT} {STRICT} {options.append}"),
+        *("-serial", "file:/run/console"),
+        *("-device", "virtio-serial-pci", *devices),
+        *("-chardev", "file,id=status,path=/run/status"),
+        *("-device", "virtserialport,chardev=status,name=status,nr=2"),
+    ]
+
+
+def follow(process, timeout):
+    """Copy the command's output to stdout until the guest ends; false if it takes too long."""
+    deadline = time.monotonic() + timeout
+    source = process.stdout.fileno()
+    while select.select([source], [], [], max(0, deadline - time.monotonic()))[0]:
+        data = os.read(source, 65536)
+        if not data:
+            process.wait()
+            return True
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    return False
+
+
+def attend_shell(argv, **streams):
+    """Give the guest this terminal, which QEMU sets raw, and get it back whatever happens."""
+    saved = termios.tcgetattr(sys.stdin)
+    try:
+        subprocess.run(argv, **streams)
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
+
+
+def attend_command(argv, timeout, **streams):
+    """Run the emulator to its end; false if it takes too long."""
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **streams)
+    try:
+        return follow(process, timeout)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def read_lines(path):
+    if not path.exists():
+        return []
+    return path.read_text(errors="replace").replace("\r", "").splitlines(keepends=True)
+
+
+def failure(status, console, in_time, timeout):
+    """What is wrong with the guest, or nothing."""
+    complaint = next((line.strip() for line in console if TROUBLE.search(line)), None)
+    if complaint:
+        return f"the guest's kernel complained: {complaint}"
+    if not in_time:
+        return f"the guest was not done after {timeout:g} s (--timeout)"
+    if status == "module":
+        return "toa.ko does not load (above)"
+    if not status:
+        return "the guest ended without a word (above)"
+    return None
+
+
+def show(console, log):
+    """The end of the kernel's log, from the first complaint on; the emulator's if there is none."""
+    if not console:
+        sys.stderr.writelines(log)
+        return
+    first = next(
+        (number for number, line in enumerate(console) if TROUBLE.search(line)), len(console)
+    )
+    start = max(0, min(first - 5, len(console) - SHOWN_LINES))
+    sys.stderr.writelines(console[start : start + SHOWN_AT_MOST])
+
+
+def boot(home, release, root, checkout, options):
+    """Boot the kernel unpacked in home, run the command or a shell, and return its exit status."""
+    with temporary_directory() as directory, contextlib.ExitStack() as stack:
+        share = prepare(directory, checkout / "scripts/guest-init", options)
+        listeners = [stack.enter_context(listen(directory / f"{tag}.sock")) for tag, _, _ in SHARES]
+        log = stack.enter_context(open(directory / "log", "wb"))
+        mounts = [
+            ("ro", root, "/mnt"),
+            ("ro", directory / "lab", "/mnt/lab"),
+            ("ro", home / "usr/lib/modules", "/mnt/usr/lib/modules"),
+            ("ro", checkout, "/toa"),
+            ("rw", share, "/share"),
+            ("ro", home, "/kernel"),
+            ("rw", directory, "/run"),
+            *scratch("/tmp"),
+        ]
+        start = [
+            "sh",
+            "-c",
+            servers(listeners) + 'exec "$@"',
+            "lab",
+            *emulator(home, release, options),
+        ]
+        argv = in_root(root, mounts, start)
+        streams = {
+            "stderr": log,
+            "env": environment(),
+            "pass_fds": [listener.fileno() for listener in listeners],
+        }
+        in_time = True
+        if options.command:
+            in_time = attend_command(argv, options.timeout, **streams)
+        else:
+            attend_shell(argv, **streams)
+        console = read_lines(directory / "console")
+        status = "".join(read_lines(directory / "status")).strip()
+        wrong = failure(status, console, in_time, options.timeout)
+        if wrong:
+            show(console, read_lines(directory / "log"))
+            raise GuestFailure(wrong)
+        return int(status)

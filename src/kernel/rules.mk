@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Builds the module with the `kernel` crate of this folder: libcore from rust-src, that crate, and
+# the module linked with both into one object. For kernels without Rust.
+
+own := $(obj)/src/kernel
+
+rust-src := $(or $(RUST_LIB_SRC),$(shell MAKEFLAGS= $(RUSTC) --print sysroot)/lib/rustlib/src/rust/library)
+
+# The first of the arguments that this rustc takes: options change their names over the years.
+rustc-option = $(firstword $(foreach option,$(1),$(shell MAKEFLAGS= RUSTC_BOOTSTRAP=1 $(RUSTC) $(option) \
+	--crate-name probe --print crate-name - </dev/null >/dev/null 2>&1 && echo $(option))))
+
+# The compiler's own bare-metal target, with what the kernel's configuration asks of indirect
+# branches. As an option the same features would draw a warning each.
+rust-features := $(if $(CONFIG_MITIGATION_RETPOLINE)$(CONFIG_RETPOLINE),+retpoline-external-thunk \
+	+retpoline-indirect-branches +retpoline-indirect-calls) \
+	$(if $(CONFIG_MITIGATION_SLS)$(CONFIG_SLS),+harden-sls-ijmp +harden-sls-ret)
+
+quiet_cmd_toa_target = GEN     $@
+      cmd_toa_target = RUSTC_BOOTSTRAP=1 $(RUSTC) -Zunstable-options --print target-spec-json \
+	--target x86_64-unknown-none | sed 's/"features": "/&$(subst $(space),$(comma),$(strip \
+	$(rust-features) +soft-float)),/; s/"kind": "inline"/"kind": "none"/' >$@
+
+$(own)/target.json: FORCE
+	$(call if_changed,toa_target)
+
+rust-flags = --target=$(own)/target.json -Zunstable-options --sysroot=/dev/null -L $(own) \
+	-Cpanic=abort -Crelocation-model=static -Ccode-model=kernel -Cno-redzone=y -Zplt=yes \
+	-Cforce-unwind-tables=n -Ccodegen-units=1 -Csymbol-mangling-version=v0 -Zfunction-sections=n \
+	-Ctarget-cpu=x86-64 -Copt-level=2 $(call rustc-option,-Zno-jump-tables -Cjump-tables=n) \
+	$(if $(CONFIG_X86_KERNEL_IBT),-Zcf-protection=branch) \
+	$(if $(CONFIG_MITIGATION_RETHUNK)$(CONFIG_RETHUNK),-Zfunction-return=thunk-extern) \
+	$(if $(CONFIG_CALL_PADDING),-Zpatchable-function-entry=$(CONFIG_FUNCTION_PADDING_BYTES)$(comma)$(CONFIG_FUNCTION_PADDING_BYTES))
+
+quiet_cmd_toa_rlib = RUSTC   $@
+      cmd_toa_rlib = RUSTC_BOOTSTRAP=1 $(RUSTC) $(rust-flags) $(crate-flags) --crate-type rlib \
+	--out-dir $(own) --emit=dep-info=$(depfile),link $<
+
+core-edition = $(shell sed -n 's/^edition = "\(.*\)"/\1/p' $(rust-src)/core/Cargo.toml)
+
+$(own)/libcore.rlib: crate-flags = --edition=$(core-edition) --crate-name core --cfg no_fp_fmt_parse --cap-lints allow
+$(own)/libcore.rlib: $(rust-src)/core/src/lib.rs $(own)/target.json FORCE
+	+$(call if_changed_dep,toa_rlib)
+
+# libcore's intrinsics, of which we use none: rustc asks for the crate all the same.
+$(own)/libcompiler_builtins.rlib: crate-flags = --edition=2021 --crate-name compiler_builtins
+$(own)/libcompiler_builtins.rlib: $(own)/compiler_builtins.rs $(own)/libcore.rlib FORCE
+	+$(call if_changed_dep,toa_rlib)
+
+$(own)/libkernel.rlib: crate-flags = --edition=2021 --crate-name kernel -Zcrate-attr='feature(used_with_arg)'
+$(own)/libkernel.rlib: $(own)/lib.rs $(own)/libcompiler_builtins.rlib FORCE
+	+$(call if_changed_dep,toa_rlib)
+
+# A static library with link-time optimisation holds the module in a single member.
+quiet_cmd_toa_object = RUSTC $(quiet_modtag) $@
+      cmd_toa_object = RUSTC_BOOTSTRAP=1 $(RUSTC) $(rust-flags) --edition=2021 --crate-name toa \
+	--crate-type staticlib -Clto=fat --extern kernel -Zcrate-attr=no_std -Zcrate-attr='feature(used_with_arg)' --cfg MODULE \
+	--out-dir $(own) --emit=dep-info=$(depfile),link $< && \
+	ar p $(own)/libtoa.a $$(ar t $(own)/libtoa.a | grep '^toa\.') >$@ $(cmd_objtool)
+
+$(own)/toa.o: $(obj)/src/toa.rs $(own)/libkernel.rlib $(obj)/src/linux/bindings_generated.rs FORCE
+	+$(call if_changed_dep,toa_object)
+
+targets += $(addprefix src/kernel/,target.json libcore.rlib libcompiler_builtins.rlib libkernel.rlib toa.o)
+clean-files += src/kernel/libtoa.a
