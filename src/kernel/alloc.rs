@@ -4,6 +4,7 @@
 
 use core::{
     marker::PhantomData,
+    mem::{align_of, size_of},
     ops::{Deref, DerefMut},
     ptr::NonNull,
 };

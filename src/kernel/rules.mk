@@ -20,10 +20,10 @@ rust-features := $(if $(CONFIG_MITIGATION_RETPOLINE)$(CONFIG_RETPOLINE),+retpoli
 quiet_cmd_toa_target = GEN     $@
       cmd_toa_target = RUSTC_BOOTSTRAP=1 $(RUSTC) -Zunstable-options --print target-spec-json \
 	--target x86_64-unknown-none | sed 's/"features": "/&$(subst $(space),$(comma),$(strip \
-	$(rust-features) +soft-float)),/; s/"kind": "inline"/"kind": "none"/' >$@
+	$(rust-features) +soft-float)),/; s/"kind": "inline"/"kind": "none"/; /"is-builtin"/d' >$@
 
 $(own)/target.json: FORCE
-	$(call if_changed,toa_target)
+	+$(call if_changed,toa_target)
 
 rust-flags = --target=$(own)/target.json -Zunstable-options --sysroot=/dev/null -L $(own) \
 	-Cpanic=abort -Crelocation-model=static -Ccode-model=kernel -Cno-redzone=y -Zplt=yes \
@@ -48,16 +48,23 @@ $(own)/libcompiler_builtins.rlib: crate-flags = --edition=2021 --crate-name comp
 $(own)/libcompiler_builtins.rlib: $(own)/compiler_builtins.rs $(own)/libcore.rlib FORCE
 	+$(call if_changed_dep,toa_rlib)
 
-$(own)/libkernel.rlib: crate-flags = --edition=2021 --crate-name kernel -Zcrate-attr='feature(used_with_arg)'
+# The first is unstable; the others became stable after 1.78, the oldest rustc that we support.
+crate-features := -Zcrate-attr='feature(used_with_arg)' -Astable_features \
+	-Zcrate-attr='feature(inline_const,lint_reasons,non_null_convenience,raw_ref_op)'
+
+$(own)/libkernel.rlib: crate-flags = --edition=2021 --crate-name kernel $(crate-features)
 $(own)/libkernel.rlib: $(own)/lib.rs $(own)/libcompiler_builtins.rlib FORCE
 	+$(call if_changed_dep,toa_rlib)
+
+# Some kernels run objtool on each object, and some of those leave the separator to the caller.
+objtool-step = $(if $(strip $(cmd_objtool)),$(if $(filter ;,$(firstword $(cmd_objtool))),,;) $(cmd_objtool))
 
 # A static library with link-time optimisation holds the module in a single member.
 quiet_cmd_toa_object = RUSTC $(quiet_modtag) $@
       cmd_toa_object = RUSTC_BOOTSTRAP=1 $(RUSTC) $(rust-flags) --edition=2021 --crate-name toa \
-	--crate-type staticlib -Clto=fat --extern kernel -Zcrate-attr=no_std -Zcrate-attr='feature(used_with_arg)' --cfg MODULE \
+	--crate-type staticlib -Clto=fat --extern kernel -Zcrate-attr=no_std $(crate-features) --cfg MODULE \
 	--out-dir $(own) --emit=dep-info=$(depfile),link $< && \
-	ar p $(own)/libtoa.a $$(ar t $(own)/libtoa.a | grep '^toa\.') >$@ $(cmd_objtool)
+	ar p $(own)/libtoa.a $$(ar t $(own)/libtoa.a | grep '^toa\.') >$@ $(objtool-step)
 
 $(own)/toa.o: $(obj)/src/toa.rs $(own)/libkernel.rlib $(obj)/src/linux/bindings_generated.rs FORCE
 	+$(call if_changed_dep,toa_object)

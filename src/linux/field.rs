@@ -2,7 +2,7 @@
 
 //! Fields of kernel structures, at offsets that the C compiler computed.
 
-use core::{ffi::c_void, marker::PhantomData};
+use core::{ffi::c_void, marker::PhantomData, mem::size_of};
 
 /// A field of type `T` of some kernel structure.
 pub(super) struct Field<T> {

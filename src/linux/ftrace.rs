@@ -87,6 +87,15 @@ unsafe impl<T: Send> Send for Inner<T> {}
 // SAFETY: As above.
 unsafe impl<T: Sync> Sync for Inner<T> {}
 
+impl<T> Drop for Inner<T> {
+    /// Frees what naming functions allocated.
+    fn drop(&mut self) {
+        // SAFETY: The ops are not registered, or not any more. Without a name the call only makes
+        // ftrace forget the functions.
+        unsafe { bindings::ftrace_set_filter(self.ops.get(), core::ptr::null_mut(), 0, 1) };
+    }
+}
+
 impl<T: Entry> Hook<T> {
     /// Hooks the functions; may sleep. A failure is logged with its remedy.
     ///
@@ -102,13 +111,12 @@ impl<T: Entry> Hook<T> {
         }
         // SAFETY: The ops are in their final place, and the callback takes what ftrace hands to
         // callbacks.
-        to_result(unsafe { bindings::register_ftrace_function(inner.ops.get()) })
-            // SAFETY: What was registered was unregistered again.
-            .inspect_err(|_| unsafe { bindings::ftrace_free_filter(inner.ops.get()) })
-            .map_err(|error| {
+        to_result(unsafe { bindings::register_ftrace_function(inner.ops.get()) }).map_err(
+            |error| {
                 let function = T::FUNCTIONS.first().copied().unwrap_or_default();
                 Self::failed(function.to_str().unwrap_or_default(), error)
-            })?;
+            },
+        )?;
         Ok(Self(inner))
     }
 
@@ -170,7 +178,6 @@ impl<T: Entry> Drop for Hook<T> {
         // to have slept or left the kernel (`synchronize_rcu_tasks`).
         unsafe {
             bindings::unregister_ftrace_function(ops);
-            bindings::ftrace_free_filter(ops);
         }
     }
 }

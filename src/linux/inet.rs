@@ -181,7 +181,7 @@ unsafe impl<T: OnGetName, const V6: bool> Entry for GetName<T, V6> {
                     sin_family: TOA_AF_INET as u16,
                     sin_port: port.to_be(),
                     sin_addr: in_addr {
-                        s_addr: v4.to_bits().to_be(),
+                        s_addr: u32::from(v4).to_be(),
                     },
                     ..Default::default()
                 }),

@@ -74,7 +74,7 @@ impl<'a> Sock<'a> {
         let address = if self.read(&FAMILY) == TOA_AF_INET6 as u16 {
             octets(self.read(&V6_DADDR))
         } else {
-            Ipv4Addr::from_bits(u32::from_be(self.read(&DADDR))).to_ipv6_mapped()
+            Ipv4Addr::from(u32::from_be(self.read(&DADDR))).to_ipv6_mapped()
         };
         Peer {
             address,

@@ -42,6 +42,12 @@ def sockaddr(family, address, port):
     return struct.pack("=H", family) + struct.pack("!H4s8x", port, address)
 
 
+@functools.cache
+def port_of(listener):
+    """A listener's port, asked for once: the module counts questions for names."""
+    return listener.getsockname()[1]
+
+
 def sysctl(variable, value):
     """Sets a kernel variable; returns what it was."""
     with open("/proc/sys/" + variable.replace(".", "/"), "r+") as file:
@@ -97,6 +103,7 @@ class Case(unittest.TestCase):
         listener.bind(("::" if family == AF_INET6 else "0.0.0.0", port))
         listener.listen(backlog)
         listener.settimeout(net.TIMEOUT)
+        port_of(listener)
         return listener
 
     def remote(self, listener, family=None, port=None):
@@ -104,7 +111,7 @@ class Case(unittest.TestCase):
         v6 = (family or listener.family) == AF_INET6
         server = self.tun.server6 if v6 else self.tun.server4
         balancer = self.tun.balancer6 if v6 else self.tun.balancer4
-        remote = net.Remote(self.tun, (server, listener.getsockname()[1]), balancer, port)
+        remote = net.Remote(self.tun, (server, port_of(listener)), balancer, port)
         self.addCleanup(remote.abort)
         return remote
 
@@ -146,6 +153,10 @@ class Case(unittest.TestCase):
 
     def assert_shows_peer(self, connection):
         self.assert_shows(connection, *connection.remote.name)
+
+    def stats_text(self):
+        self.assertTrue(os.path.exists(module.PROC), module.PROC)
+        return module.stats_text()
 
     @contextlib.contextmanager
     def assert_counts(self, **expected):

@@ -111,7 +111,9 @@ class Transfer(Case):
         reloads = 0
         while not done() or reloads < 2:
             module.unload()
+            self.assertFalse(module.loaded())
             module.load()
+            self.assertTrue(module.loaded())
             reloads += 1
         return reloads
 
@@ -214,7 +216,7 @@ class Reload(Case):
 
     # Seconds between a worker's connections. Without, loading waits for busy CPUs more than it works:
     # each of its steps has to interrupt all of them, which an emulator runs in turns.
-    PAUSE = 0.004
+    PAUSE = 0.015
 
     def test_under_load(self):
         # Odd while the module comes or goes or is absent, so that a worker that reads the same
@@ -247,7 +249,6 @@ class Reload(Case):
         finally:
             shared[8] = 1
             served = [worker.result() for worker in workers]
-        print(served)
         clients = sum(served[0]) + sum(served[1])
         self.assertGreater(min(served[0][0], served[1][0]), 20, "connections with a client")
         self.assertGreater(served[0][1] + served[1][1], 0, f"with a peer, of {clients}")

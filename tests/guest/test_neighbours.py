@@ -40,7 +40,8 @@ class Tracers(Case):
             self.assert_addresses()
             self.assert_shows(before, *CLIENT4)
             disconnect(before.socket)
-            self.assertEqual(tracer.seen(), set(tracing.FUNCTIONS))
+            plain_tcp = {name for name in tracing.FUNCTIONS if not name.startswith("mptcp")}
+            self.assertEqual(tracer.seen(), plain_tcp)
         self.assert_addresses()
 
     def test_function_tracer_switched_on_and_off(self):
@@ -78,7 +79,7 @@ class Tracers(Case):
     def test_kprobes(self):
         probes = ("inet_getname", "inet6_getname")
         for function in probes:
-            tracing.write("kprobe_events", f"p:toatest/{function} {function}\n", "a")
+            tracing.append("kprobe_events", f"p:toatest/{function} {function}\n")
         tracing.write("trace", "")
         try:
             tracing.write("events/toatest/enable", "1")
@@ -89,13 +90,14 @@ class Tracers(Case):
         finally:
             tracing.write("events/toatest/enable", "0")
             for function in probes:
-                tracing.write("kprobe_events", f"-:toatest/{function}\n", "a")
+                tracing.append("kprobe_events", f"-:toatest/{function}\n")
         self.assert_addresses()
 
     def test_hooks_cannot_be_switched_off(self):
         with self.assertRaises(OSError) as raised:
             sysctl("kernel.ftrace_enabled", 0)
-        self.assertEqual(raised.exception.errno, errno.EBUSY)
+        # Linux 7.3 never switches them off, and says so with another error.
+        self.assertIn(raised.exception.errno, (errno.EBUSY, errno.EOPNOTSUPP))
         self.assert_addresses()
 
 
@@ -146,9 +148,13 @@ class Refusals(Case):
         self.assert_shows(self.connect(self.listen(), toa(*CLIENT4)), *CLIENT4)
 
     def test_hooks_switched_off(self):
-        self.sysctl("kernel.ftrace_enabled", 0)
-        self.assert_refused(errno.EBUSY, "kernel.ftrace_enabled=1")
-        sysctl("kernel.ftrace_enabled", 1)
+        try:
+            self.sysctl("kernel.ftrace_enabled", 0)
+        except OSError as refused:
+            self.assertEqual(refused.errno, errno.EOPNOTSUPP)
+        else:
+            self.assert_refused(errno.EBUSY, "kernel.ftrace_enabled=1")
+            sysctl("kernel.ftrace_enabled", 1)
         self.assert_loads_now()
 
     def test_somebody_else_replaces_a_function(self):
@@ -163,7 +169,7 @@ class Refusals(Case):
     def test_name_of_the_statistics_is_taken(self):
         self.tolerate_a_warning()
         with self.inserted("takename"):
-            self.assert_refused(errno.EEXIST, "/proc/net/toa_stats", "unload")
+            self.assert_refused(errno.EBUSY, "/proc/net/toa_stats", "unload")
         self.assert_loads_now()
 
     def test_name_of_the_statistics_is_taken_in_another_namespace(self):
@@ -172,7 +178,7 @@ class Refusals(Case):
         def refuse():
             # What was made for the first namespace has to be undone.
             with net.namespace("toatest"), self.inserted("takename"):
-                self.assert_refused(errno.EEXIST, "/proc/net/toa_stats", "unload")
+                self.assert_refused(errno.EBUSY, "/proc/net/toa_stats", "unload")
 
         Child(refuse).result()
         self.assert_loads_now()

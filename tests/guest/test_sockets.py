@@ -111,6 +111,8 @@ class Names(Case):
             remote.accept(toa(*CLIENT4))
             self.addCleanup(remote.abort)
             self.assert_connected(outgoing)
+        with self.assert_counts(getname_toa_empty=1):
+            raw_getpeername(outgoing.fileno())
         self.assert_named(outgoing, *remote.name)
 
     def connecting(self, address, port):
@@ -181,6 +183,23 @@ class Ends(Case):
                 for connection in [self.connect(self.listener) for _ in range(30)]:
                     self.assert_shows_peer(connection)
 
+    def test_next_connection_from_the_same_port_and_in_the_same_memory(self):
+        # The kernel gives the memory of a closed socket to the next; the balancer gives it the port.
+        PORT = 19999
+        for way in ("reset by the client", "closed by the client first"):
+            with self.subTest(way):
+                for _ in range(20):
+                    tagged = self.remote(self.listener, port=PORT)
+                    tagged.connect(toa(*self.client))
+                    connection = self.accept(self.listener, tagged)
+                    self.assert_named(connection.socket, *self.client)
+                    self.end(connection, way)
+                    untagged = self.remote(self.listener, port=PORT)
+                    untagged.connect()
+                    connection = self.accept(self.listener, untagged)
+                    self.assert_shows_peer(connection)
+                    self.end(connection, way)
+
     def end(self, connection, way):
         server, remote = connection.socket, connection.remote
         if way == "reset by the client":
@@ -234,8 +253,9 @@ class Ends(Case):
 
     def test_listener_closed_with_connections_in_its_backlog(self):
         listener = self.listen(self.family)
-        for _ in range(20):
-            self.remote(listener).connect(toa(*self.client))
+        with self.assert_intake(toa=20):
+            for _ in range(20):
+                self.remote(listener).connect(toa(*self.client))
         listener.close()
         for connection in [self.connect(self.listener) for _ in range(30)]:
             self.assert_shows_peer(connection)
@@ -266,8 +286,8 @@ class Listeners(Case):
             server, accepted = listener.accept()
             self.addCleanup(server.close)
             self.assertEqual(server.getpeername(), accepted)
-            # Raises if it is no client, or one that was accepted before.
-            remotes.pop(accepted)
+            self.assertIn(accepted, remotes, "no client, or one that was accepted before")
+            del remotes[accepted]
         self.assertGreater(len(used), 1)
 
     def test_deferred_accept(self):
@@ -347,10 +367,13 @@ class Mptcp(Case):
     def connect_mptcp(self, options=b""):
         remote = self.remote(self.listener, self.segments)
         reply = remote.syn(self.SYN)
-        start = reply.options.index(b"\x1e\x0c\x01\x01")
-        key = reply.options[start + 4 : start + 12]
-        remote.ack(b"\x1e\x14\x01\x01" + self.KEY + key + options)
+        remote.ack(b"\x1e\x14\x01\x01" + self.KEY + self.key(reply) + options)
         return remote
+
+    def key(self, syn_ack):
+        """The server's key."""
+        start = syn_ack.options.index(b"\x1e\x0c\x01\x01")
+        return syn_ack.options[start + 4 : start + 12]
 
     def is_mptcp(self, connection):
         SOL_MPTCP, MPTCP_INFO = 284, 1
@@ -369,6 +392,30 @@ class Mptcp(Case):
         remote = self.connect_mptcp(toa(*self.client))
         connection = self.accept(self.listener, remote)
         self.assertTrue(self.is_mptcp(connection.socket))
+        self.assert_shows(connection, *self.client)
+
+    def test_client_that_speaks_mptcp_and_whose_ack_was_lost(self):
+        # First data repeats the keys, and adds the length of the data.
+        remote = self.remote(self.listener, self.segments)
+        reply = remote.syn(self.SYN)
+        data = b"hello"
+        capable = b"\x1e\x16\x01\x01" + self.KEY + self.key(reply) + struct.pack("!H", len(data))
+        remote.ack(net.pad(capable + toa(*self.client)), data)
+        connection = self.accept(self.listener, remote)
+        self.assertTrue(self.is_mptcp(connection.socket))
+        self.assert_shows(connection, *self.client)
+        self.assertEqual(connection.socket.recv(5), data)
+
+    def test_client_that_speaks_mptcp_and_does_not_know_the_servers_key(self):
+        remote = self.remote(self.listener, self.segments)
+        remote.syn(self.SYN)
+        remote.ack(b"\x1e\x14\x01\x01" + self.KEY + b"notyours" + toa(*self.client))
+        connection = self.accept(self.listener, remote)
+        self.assert_shows(connection, *self.client)
+
+    def test_ack_of_a_syn_cookie(self):
+        self.sysctl("net.ipv4.tcp_syncookies", 2)
+        connection = self.accept(self.listener, self.connect_mptcp(toa(*self.client)))
         self.assert_shows(connection, *self.client)
 
     def test_client_that_speaks_mptcp_without_the_option(self):
@@ -413,6 +460,9 @@ class Mptcp(Case):
 class MptcpIpv6(Mptcp):
     family, client, segments = AF_INET6, CLIENT6, AF_INET6
     other = ("2001:db8::9", 50234)
+
+    # No header has room for such a client's option beside that one of MPTCP's.
+    test_client_that_speaks_mptcp_and_whose_ack_was_lost = None
 
 
 class MptcpIpv4OnIpv6Socket(Mptcp):

@@ -7,7 +7,7 @@ from socket import AF_INET, AF_INET6
 
 import module
 import net
-from case import Case, Child, sockaddr
+from case import Case, Child, port_of, sockaddr
 from net import toa
 from syscalls import (
     accept_without_address,
@@ -49,7 +49,7 @@ class Format(Case):
     def test_every_byte(self):
         connection = self.connect(self.listen(), toa(*CLIENT4))
         self.assert_shows(connection, *CLIENT4)
-        text = module.stats_text()
+        text = self.stats_text()
         header, *rows = text.split("\n")
         self.assertEqual(rows.pop(), "", "the file ends with a newline")
         self.assertEqual(header, " " * 34 + "".join(f"CPU{cpu}       " for cpu in online()))
@@ -61,12 +61,13 @@ class Format(Case):
             self.assertEqual(len(counters), len(online()))
 
     def test_read_in_small_pieces(self):
-        whole = module.stats_text()
+        whole = self.stats_text()
         fd = os.open(module.PROC, os.O_RDONLY)
         self.addCleanup(os.close, fd)
         self.assertEqual(b"".join(iter(lambda: os.read(fd, 7), b"")).decode(), whole)
 
     def test_nobody_writes(self):
+        self.stats_text()
         self.assertEqual(os.stat(module.PROC).st_mode & 0o777, 0o444)
 
 
@@ -123,6 +124,8 @@ class Events(Case):
         with self.assert_counts():
             fd = raw_accept(self.listener, with_address=False)
         self.addCleanup(os.close, fd)
+        with self.assert_counts(getname_toa_ok=1):
+            raw_getpeername(fd)
 
     def test_so_peername(self):
         connection = self.connect(self.listener, toa(*CLIENT4))
@@ -161,16 +164,18 @@ class Events(Case):
             listener.close()
 
     def test_handshake_that_never_ends(self):
+        remote = self.remote(self.listener)
         with self.assert_counts():
-            remote = self.remote(self.listener)
             remote.syn(toa(*CLIENT4))
             remote.rst()
+        with self.assert_counts(syn_recv_sock_toa=1):
+            self.handshake(self.listener, toa(*CLIENT4))
 
     def test_outgoing_connection(self):
         local = self.listen()
         with self.assert_counts(syn_recv_sock_no_toa=1):
             with socket.socket() as outgoing:
-                address = sockaddr(AF_INET, "127.0.0.1", local.getsockname()[1])
+                address = sockaddr(AF_INET, "127.0.0.1", port_of(local))
                 check(libc.connect(outgoing.fileno(), address, 16))
 
 
@@ -184,7 +189,8 @@ class Cpus(Case):
         self.addCleanup(os.sched_setaffinity, 0, os.sched_getaffinity(0))
 
     def on_each_cpu(self, row):
-        return dict(zip((stats := module.stats()).cpus, stats.rows[row], strict=True))
+        stats = module.Stats(self.stats_text())
+        return dict(zip(stats.cpus, stats.rows[row], strict=True))
 
     def test_question_counts_where_it_is_asked(self):
         for cpu in online():
@@ -212,7 +218,7 @@ class Cpus(Case):
         self.switch(1, False)
         try:
             self.assertEqual(online(), [0, 2, 3])
-            header = module.stats_text().split("\n")[0]
+            header = self.stats_text().split("\n")[0]
             self.assertEqual(header, " " * 34 + "CPU0       CPU2       CPU3       ")
             self.test_question_counts_where_it_is_asked()
             self.test_connection_counts_where_its_segment_comes_in()

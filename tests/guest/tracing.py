@@ -7,7 +7,14 @@ import subprocess
 ROOT = "/sys/kernel/tracing"
 
 # What the module hooks.
-FUNCTIONS = ("inet_getname", "inet6_getname", "tcp_child_process", "tcp_disconnect")
+FUNCTIONS = (
+    "inet_getname",
+    "inet6_getname",
+    "tcp_child_process",
+    "tcp_disconnect",
+    "mptcp_disconnect",
+    "mptcp_destroy",
+)
 
 
 def _path(file):
@@ -21,9 +28,18 @@ def read(file):
         return opened.read()
 
 
-def write(file, text, mode="w"):
-    with open(_path(file), mode) as opened:
+def write(file, text):
+    with open(_path(file), "w") as opened:
         opened.write(text)
+
+
+def append(file, text):
+    """Adds to a file that opening for writing would clear; Python's own "a" wants to seek."""
+    fd = os.open(_path(file), os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
 
 
 def hooked():
