@@ -6,11 +6,6 @@
 #ifndef _TOA_H
 #define _TOA_H
 
-#if __has_include(<crypto/sha2.h>)
-#include <crypto/sha2.h>
-#else
-#include <crypto/sha.h>
-#endif
 #include <linux/build_bug.h>
 #include <linux/cpumask.h>
 #include <linux/ftrace.h>
@@ -119,7 +114,6 @@ struct kmem_cache *rust_helper_kmem_cache_create(const char *name, size_t size, 
 void *rust_helper_kvzalloc(size_t size);
 unsigned long rust_helper_local_irq_save(void);
 void rust_helper_local_irq_restore(unsigned long flags);
-struct sock *rust_helper_mptcp_token_get_sock(struct net *net, unsigned int token);
 void *rust_helper_net_generic(const struct net *net, unsigned int id);
 unsigned int rust_helper_nr_cpu_ids(void);
 void *rust_helper_per_cpu_ptr(void *ptr, unsigned int cpu);
@@ -130,10 +124,8 @@ void rust_helper_raw_spin_lock(raw_spinlock_t *lock);
 void rust_helper_raw_spin_lock_init(raw_spinlock_t *lock);
 void rust_helper_raw_spin_unlock(raw_spinlock_t *lock);
 struct net *rust_helper_seq_file_single_net(struct seq_file *seq);
-void rust_helper_sha256(const unsigned char *data, size_t length, unsigned char *digest);
 bool rust_helper_sk_is_mptcp(const struct sock *sk);
 struct net *rust_helper_sock_net(const struct sock *sk);
-void rust_helper_sock_put(struct sock *sk);
 void rust_helper_this_cpu_inc(unsigned long *ptr);
 void *rust_helper_this_cpu_ptr(void *ptr);
 unsigned long rust_helper_totalram_pages(void);

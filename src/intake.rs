@@ -5,10 +5,7 @@
 use kernel::{prelude::*, sync::Arc};
 
 use crate::{
-    linux::{
-        inet::{ChildHook, OnChild},
-        sock::Sock,
-    },
+    linux::inet::{Child, ChildHooks, OnChild},
     option,
     record::Records,
     stats::{Counter, Stats},
@@ -16,7 +13,7 @@ use crate::{
 
 /// Reads the option of new connections, until it is dropped.
 pub(crate) struct Intake {
-    _hook: ChildHook<Reader>,
+    _hooks: ChildHooks<Reader>,
 }
 
 /// Begins to read; may sleep. A failure is logged.
@@ -26,7 +23,7 @@ pub(crate) struct Intake {
 /// Those of the hook.
 pub(crate) fn start(records: Arc<Records>, stats: Arc<Stats>) -> Result<Intake> {
     Ok(Intake {
-        _hook: ChildHook::new(Reader { records, stats })?,
+        _hooks: ChildHooks::new(Reader { records, stats })?,
     })
 }
 
@@ -37,22 +34,14 @@ struct Reader {
 
 impl OnChild for Reader {
     #[inline]
-    fn child(&self, child: Sock<'_>, options: &[u8]) {
+    fn child(&self, child: Child<'_>, options: &[u8]) {
         let client = option::client(options);
-        self.stats.of(child.net()).count(match client {
+        self.stats.of(child.sk.net()).count(match client {
             Some(_) => Counter::SynRecvSockToa,
             None => Counter::SynRecvSockNoToa,
         });
         if let Some(client) = client {
-            // Servers get the MPTCP socket rather than the TCP socket that the option came to.
-            let mptcp = if child.is_subflow() {
-                option::mptcp_key(options)
-            } else {
-                None
-            };
-            mptcp
-                .and_then(|key| child.with_mptcp(key, |mptcp| self.records.insert(mptcp, client)))
-                .unwrap_or_else(|| self.records.insert(child, client));
+            self.records.insert(&child, client);
         }
     }
 }

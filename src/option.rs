@@ -12,8 +12,6 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const TCPOPT_EOL: u8 = 0;
 /// Padding of one byte without a length (RFC 9293, 3.1).
 const TCPOPT_NOP: u8 = 1;
-/// Multipath TCP (RFC 8684, 3).
-const TCPOPT_MPTCP: u8 = 30;
 /// Experimental option (RFC 4727) that load balancers carry the client in.
 const TCPOPT_TOA: u8 = 254;
 
@@ -51,17 +49,6 @@ fn decode(value: &[u8]) -> Option<Client> {
     Some(Client {
         address,
         port: u16::from_be_bytes(*port),
-    })
-}
-
-/// Returns the server's key that a segment completing an MPTCP handshake repeats (RFC 8684, 3.1).
-///
-/// The value of `MP_CAPABLE`: subtype 0 and version, flags, the client's key, the server's key, and
-/// with data some more.
-pub(crate) fn mptcp_key(options: &[u8]) -> Option<&[u8; 8]> {
-    Options(options).find_map(|(kind, value)| match (kind, value) {
-        (TCPOPT_MPTCP, [0..=0x0f, _, keys @ ..]) => keys.get(8..)?.first_chunk(),
-        _ => None,
     })
 }
 

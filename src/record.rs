@@ -9,7 +9,7 @@ use kernel::{
 
 use crate::{
     linux::{
-        inet::{EndHooks, OnEnd},
+        inet::{Child, EndHooks, OnEnd},
         printk,
         sock::{Peer, Sock},
         table::{NoMemory, Table},
@@ -51,15 +51,15 @@ pub(crate) fn start(stats: Arc<Stats>) -> Result<Arc<Records>> {
 }
 
 impl Records {
-    /// Keeps `client` for connection `sk`; softirq. Without memory for it the server sees the
+    /// Keeps `client` for a new connection; softirq. Without memory for it the server sees the
     /// balancer, and the loss is counted.
-    pub(crate) fn insert(&self, sk: Sock<'_>, client: Client) {
+    pub(crate) fn insert(&self, child: &Child<'_>, client: Client) {
         let record = Record {
             client,
-            peer: sk.peer(),
+            peer: child.sk.peer(),
         };
-        let inserted = self.table.insert(sk.key(), record);
-        let stats = self.stats.of(sk.net());
+        let inserted = self.table.insert(child.accepted(), record);
+        let stats = self.stats.of(child.sk.net());
         match inserted {
             Ok(()) if client.address.is_ipv6() => stats.count(Counter::Ip6AddressAlloc),
             Ok(()) => {}

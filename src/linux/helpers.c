@@ -2,27 +2,10 @@
 /*
  * Static inlines and macros of the kernel's headers, one call each, for Rust. No logic here.
  */
-#include <linux/version.h>
 #include <toa.h>
 
 #ifndef SLAB_NO_MERGE
 #define SLAB_NO_MERGE 0
-#endif
-
-#if IS_ENABLED(CONFIG_MPTCP)
-/*
- * From a header that is private to net/mptcp, so that its prototype cannot be probed. It got its
- * first parameter in 5.12.
- */
-struct mptcp_sock;
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 12, 0)
-struct mptcp_sock *mptcp_token_get_sock(struct net *net, u32 token);
-#else
-struct mptcp_sock *mptcp_token_get_sock(u32 token);
-#define mptcp_token_get_sock(net, token) mptcp_token_get_sock(token)
-#endif
-#else
-#define mptcp_token_get_sock(net, token) NULL
 #endif
 
 void *rust_helper_alloc_percpu(size_t size, size_t align)
@@ -78,11 +61,6 @@ void rust_helper_local_irq_restore(unsigned long flags)
 	local_irq_restore(flags);
 }
 
-struct sock *rust_helper_mptcp_token_get_sock(struct net *net, unsigned int token)
-{
-	return (struct sock *)mptcp_token_get_sock(net, token);
-}
-
 void *rust_helper_net_generic(const struct net *net, unsigned int id)
 {
 	return net_generic(net, id);
@@ -133,11 +111,6 @@ struct net *rust_helper_seq_file_single_net(struct seq_file *seq)
 	return seq_file_single_net(seq);
 }
 
-void rust_helper_sha256(const unsigned char *data, size_t length, unsigned char *digest)
-{
-	sha256(data, length, digest);
-}
-
 bool rust_helper_sk_is_mptcp(const struct sock *sk)
 {
 	return sk_is_mptcp(sk);
@@ -146,11 +119,6 @@ bool rust_helper_sk_is_mptcp(const struct sock *sk)
 struct net *rust_helper_sock_net(const struct sock *sk)
 {
 	return sock_net(sk);
-}
-
-void rust_helper_sock_put(struct sock *sk)
-{
-	sock_put(sk);
 }
 
 void rust_helper_this_cpu_inc(unsigned long *ptr)

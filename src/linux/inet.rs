@@ -7,39 +7,127 @@ use core::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::Arc};
 
 use super::{
     bindings::*,
     field::Field,
     ftrace::{Entry, Hook, Registers},
-    sock::Sock,
+    irq,
+    percpu::PerCpu,
+    sock::{Peer, Sock, SockKey},
     tracepoint::{Probe, SockProbe},
 };
+
+/// A connection that was made from a listener, and that nobody has accepted yet.
+pub(crate) struct Child<'a> {
+    /// Its TCP socket.
+    pub(crate) sk: Sock<'a>,
+    mptcp: &'a LastMptcp,
+}
+
+impl Child<'_> {
+    /// The socket that will be accepted: the TCP socket, or the MPTCP socket above it.
+    #[inline]
+    pub(crate) fn accepted(&self) -> SockKey {
+        let mptcp = if self.sk.is_subflow() {
+            self.mptcp.take(self.sk.peer())
+        } else {
+            None
+        };
+        mptcp.unwrap_or(self.sk.key())
+    }
+}
 
 /// Passive opens: called when a connection was made from a listener.
 pub(crate) trait OnChild: Send + Sync {
     /// `options` is what follows the fixed part of the TCP header in the segment that completed the
     /// handshake. Runs in softirq with the child locked, so that nobody has accepted it yet. Must
     /// not sleep.
-    fn child(&self, child: Sock<'_>, options: &[u8]);
+    fn child(&self, child: Child<'_>, options: &[u8]);
 }
 
-/// A hook for passive opens, in place until it is dropped.
-pub(crate) struct ChildHook<T: OnChild>(#[expect(dead_code)] Hook<ChildProcess<T>>);
+/// Hooks for passive opens, in place until dropped.
+pub(crate) struct ChildHooks<T: OnChild> {
+    _child: Hook<ChildProcess<T>>,
+    _mptcp: Option<Hook<TokenAccept>>,
+}
 
-impl<T: OnChild> ChildHook<T> {
-    /// Puts the hook in place; may sleep. A failure is logged.
+impl<T: OnChild> ChildHooks<T> {
+    /// Puts the hooks in place; may sleep. A failure is logged.
     ///
     /// # Errors
     ///
-    /// Those of the function hook.
+    /// Those of the function hooks. `ENOMEM`.
     pub(crate) fn new(on_child: T) -> Result<Self> {
-        Ok(Self(Hook::new(ChildProcess(on_child))?))
+        // SAFETY: No socket and an address of zeros are valid, and need no drop.
+        let last = Arc::new(LastMptcp(unsafe { PerCpu::zeroed() }?), GFP_KERNEL)?;
+        let mptcp = if TOA_MPTCP != 0 {
+            Some(Hook::new(TokenAccept(last.clone()))?)
+        } else {
+            None
+        };
+        Ok(Self {
+            _child: Hook::new(ChildProcess {
+                on_child,
+                mptcp: last,
+            })?,
+            _mptcp: mptcp,
+        })
     }
 }
 
-struct ChildProcess<T>(T);
+/// The MPTCP socket that was last made on each CPU, and its other end.
+///
+/// A TCP socket that carries data of an MPTCP socket leads to it only through structures that are
+/// private to the kernel. But the kernel makes the one right before it hands over the other, in one
+/// go on one CPU. That the other ends are the same shows that nothing came between.
+struct LastMptcp(PerCpu<(SockKey, Peer)>);
+
+impl LastMptcp {
+    fn put(&self, sk: SockKey, peer: Peer) {
+        let irq = irq::Disabled::new();
+        // SAFETY: The CPU's own, and interrupts are off.
+        unsafe { self.0.this(&irq).write((sk, peer)) };
+    }
+
+    #[cold]
+    fn take(&self, peer: Peer) -> Option<SockKey> {
+        let irq = irq::Disabled::new();
+        // SAFETY: As in `put`; zero is a valid value.
+        let (sk, other_end) = unsafe { self.0.this(&irq).replace(core::mem::zeroed()) };
+        (other_end == peer && sk != SockKey(0)).then_some(sk)
+    }
+}
+
+/// Sees MPTCP sockets as they are made for a request.
+struct TokenAccept(Arc<LastMptcp>);
+
+// SAFETY: Does not sleep, and calls nothing of MPTCP.
+unsafe impl Entry for TokenAccept {
+    // Exported, so that no compiler inlines it.
+    const FUNCTIONS: &'static [&'static CStr] = &[c"mptcp_token_accept"];
+    const REPLACES: bool = false;
+
+    unsafe fn enter(&self, registers: Registers) {
+        // mptcp_token_accept(struct mptcp_subflow_request_sock *req, struct mptcp_sock *msk)
+        // SAFETY: The caller holds both. A request is enough for what is asked of it.
+        let (request, mptcp) = unsafe {
+            (
+                Sock::from_raw(registers.argument::<0>() as *mut c_void),
+                Sock::from_raw(registers.argument::<1>() as *mut c_void),
+            )
+        };
+        if let (Some(request), Some(mptcp)) = (request, mptcp) {
+            self.0.put(mptcp.key(), request.peer());
+        }
+    }
+}
+
+struct ChildProcess<T> {
+    on_child: T,
+    mptcp: Arc<LastMptcp>,
+}
 
 // SAFETY: `OnChild` does not sleep; nothing here calls TCP.
 unsafe impl<T: OnChild> Entry for ChildProcess<T> {
@@ -75,8 +163,9 @@ unsafe impl<T: OnChild> Entry for ChildProcess<T> {
             )
         };
         // SAFETY: The caller holds the child's lock and a reference.
-        if let Some(child) = unsafe { Sock::from_raw(child) } {
-            self.0.child(child, options);
+        if let Some(sk) = unsafe { Sock::from_raw(child) } {
+            let mptcp = &self.mptcp;
+            self.on_child.child(Child { sk, mptcp }, options);
         }
     }
 }

@@ -35,7 +35,8 @@ pub(crate) struct Sock<'a> {
 impl<'a> Sock<'a> {
     /// # Safety
     ///
-    /// `pointer` is null, or points to a `struct sock` that stays valid for `'a`.
+    /// `pointer` is null, or points to a `struct sock` that stays valid for `'a`. For `key` and `peer`
+    /// a request (`struct request_sock`) will do: it begins as a socket does.
     #[inline]
     pub(super) unsafe fn from_raw(pointer: *mut c_void) -> Option<Self> {
         // INVARIANT: By the contract.
@@ -89,28 +90,6 @@ impl<'a> Sock<'a> {
         let state = u32::from(self.read(&STATE));
         self.read(&DPORT) != 0
             && (ended_too || (state != TOA_TCP_CLOSE && state != TOA_TCP_SYN_SENT))
-    }
-
-    /// Calls `f` with the MPTCP socket that this TCP socket carries data of, which is the one that
-    /// is accepted; none if it is plain TCP. Softirq, with the socket locked.
-    ///
-    /// `key` is the server's key, which the client repeats in the option that completes the
-    /// handshake. The kernel finds connections by a hash of it (RFC 8684, 3.2).
-    #[cold]
-    pub(crate) fn with_mptcp<R>(self, key: &[u8; 8], f: impl FnOnce(Sock<'_>) -> R) -> Option<R> {
-        let mut digest = [0; 32];
-        // SAFETY: Reads the key and writes the digest, of these lengths.
-        unsafe { rust_helper_sha256(key.as_ptr(), key.len(), digest.as_mut_ptr()) };
-        let token = u32::from_be_bytes(*digest.first_chunk()?);
-        // SAFETY: Callable in any context; takes a reference to what it returns.
-        let found = unsafe { rust_helper_mptcp_token_get_sock(self.net().pointer, token) };
-        // SAFETY: Null, or valid as long as that reference is held.
-        let mptcp = unsafe { Sock::from_raw(found.cast()) }?;
-        // A client that repeats another connection's key must not get at that connection.
-        let result = (mptcp.peer() == self.peer()).then(|| f(mptcp));
-        // SAFETY: Gives the reference back. It is not the last: this socket has one too.
-        unsafe { rust_helper_sock_put(found) };
-        result
     }
 
     /// Whether the socket carries data of an MPTCP socket.

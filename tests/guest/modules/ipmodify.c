@@ -10,15 +10,23 @@ static char *function = "inet_getname";
 module_param(function, charp, 0444);
 MODULE_PARM_DESC(function, "the function to own");
 
+#ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS
+#define REGS struct ftrace_regs
+#define FLAGS 0
+#else
+#define REGS struct pt_regs
+#define FLAGS FTRACE_OPS_FL_SAVE_REGS
+#endif
+
 /* Replaces nothing: owning is enough. */
 static void notrace hook(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
-			 struct ftrace_regs *fregs)
+			 REGS *regs)
 {
 }
 
 static struct ftrace_ops ops = {
 	.func = hook,
-	.flags = FTRACE_OPS_FL_IPMODIFY,
+	.flags = FTRACE_OPS_FL_IPMODIFY | FLAGS,
 };
 
 static int __init ipmodify_init(void)
@@ -31,7 +39,7 @@ static int __init ipmodify_init(void)
 static void __exit ipmodify_exit(void)
 {
 	unregister_ftrace_function(&ops);
-	ftrace_free_filter(&ops);
+	ftrace_set_filter(&ops, NULL, 0, 1);
 }
 
 module_init(ipmodify_init);
