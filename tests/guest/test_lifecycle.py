@@ -212,11 +212,11 @@ class Memory(Case):
 class Reload(Case):
     """Unloading and loading while connections come, are asked for their peer, and go."""
 
-    ROUNDS = 60
+    ROUNDS = 50
 
     # Seconds between a worker's connections. Without, loading waits for busy CPUs more than it works:
     # each of its steps has to interrupt all of them, which an emulator runs in turns.
-    PAUSE = 0.015
+    PAUSE = 0.03
 
     def test_under_load(self):
         # Odd while the module comes or goes or is absent, so that a worker that reads the same
@@ -237,6 +237,7 @@ class Reload(Case):
             Child(self.accept_tagged, 2, AF_INET6, read, stop),
             Child(self.accept_local, AF_INET, "127.0.0.1", stop),
             Child(self.accept_local, AF_INET6, "::1", stop),
+            Child(self.make_namespaces, stop),
         ]
         try:
             for _ in range(self.ROUNDS):
@@ -252,7 +253,8 @@ class Reload(Case):
         clients = sum(served[0]) + sum(served[1])
         self.assertGreater(min(served[0][0], served[1][0]), 20, "connections with a client")
         self.assertGreater(served[0][1] + served[1][1], 0, f"with a peer, of {clients}")
-        self.assertGreater(min(served[2:]), 20, "connections over loopback")
+        self.assertGreater(min(served[2:4]), 20, "connections over loopback")
+        self.assertGreater(served[4], 10, "readings of the statistics")
 
     def accept_tagged(self, number, family, read, stop):
         """Serves tagged connections; returns how many showed their client, and their peer."""
@@ -307,3 +309,18 @@ class Reload(Case):
             served += 1
             time.sleep(self.PAUSE)
         return served
+
+    def make_namespaces(self, stop):
+        """Makes and leaves network namespaces; returns how often their statistics could be read."""
+        readings = 0
+        while not stop():
+            os.unshare(os.CLONE_NEWNET)
+            try:
+                stats = module.stats()
+            except OSError:
+                pass  # The module has gone, if only just now.
+            else:
+                self.assertEqual(set(map(stats.total, stats.rows)), {0})
+                readings += 1
+            time.sleep(20 * self.PAUSE)
+        return readings

@@ -93,6 +93,32 @@ class Tracers(Case):
                 tracing.append("kprobe_events", f"-:toatest/{function}\n")
         self.assert_addresses()
 
+    def assert_bpf_beside_us(self, bpf):
+        self.assert_addresses()
+        disconnect(self.connect(self.listener, toa(*CLIENT4)).socket)
+        for program, runs in bpf.runs().items():
+            self.assertGreater(runs, 0, program)
+
+    def test_bpf_attached_after_us(self):
+        with tracing.Bpf() as bpf:
+            self.assert_bpf_beside_us(bpf)
+        self.assert_addresses()
+
+    def test_bpf_attached_before_us(self):
+        module.unload()
+        with tracing.Bpf() as bpf:
+            module.load()
+            self.assert_bpf_beside_us(bpf)
+            module.unload()
+            self.assert_shows_peer(self.connect(self.listener, toa(*CLIENT4)))
+            module.load()
+        self.assert_addresses()
+
+    def test_bpf_and_function_tracer_at_the_same_time(self):
+        with tracing.Bpf() as bpf, tracing.FunctionTracer():
+            self.assert_bpf_beside_us(bpf)
+        self.assert_addresses()
+
     def test_hooks_cannot_be_switched_off(self):
         with self.assertRaises(OSError) as raised:
             sysctl("kernel.ftrace_enabled", 0)

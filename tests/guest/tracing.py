@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel's own tracing, which hooks the same functions as the module."""
 
+import json
 import os
 import subprocess
 
@@ -73,3 +74,36 @@ class FunctionTracer:
         lines = read("trace").splitlines()
         called = {line.split(" <-")[0].split()[-1] for line in lines if " <-" in line}
         return called.intersection(FUNCTIONS)
+
+
+class Bpf:
+    """BPF programs at the entry and exit of functions that the module hooks, inside a `with`."""
+
+    PINS = "/sys/fs/bpf/toatest"
+
+    def __enter__(self):
+        # Without it the kernel does not count how often a program runs.
+        with open("/proc/sys/kernel/bpf_stats_enabled", "w") as file:
+            file.write("1")
+        self._bpftool("prog", "loadall", "/share/fentry.bpf.o", self.PINS, "autoattach")
+        return self
+
+    def runs(self):
+        """How often each program has run."""
+        programs = json.loads(self._bpftool("-j", "prog", "show"))
+        return {
+            program["name"]: program.get("run_cnt", 0)
+            for program in programs
+            if program.get("name", "").startswith("toa_")
+        }
+
+    def __exit__(self, *_):
+        for pin in os.listdir(self.PINS):
+            os.unlink(f"{self.PINS}/{pin}")
+        os.rmdir(self.PINS)
+
+    def _bpftool(self, *arguments):
+        done = subprocess.run(["bpftool", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise AssertionError(f"bpftool: {done.stdout}{done.stderr}")
+        return done.stdout
