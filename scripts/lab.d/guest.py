@@ -114,7 +114,7 @@ def emulator(home, release, options):
         *("-machine", "pc,memory-backend=memory", "-m", options.memory),
         *("-object", f"memory-backend-memfd,id=memory,size={options.memory},share=on"),
         *("-kernel", f"/kernel/boot/vmlinuz-{release}"),
-        *("-append", f"{BOOT} {STRICT} {options.append}"),
+        *("-append", f"{BOOT} {STRICT} {' '.join(options.append)}"),
         *("-serial", "file:/run/console"),
         *("-device", "virtio-serial-pci", *devices),
         *("-chardev", "file,id=status,path=/run/status"),

@@ -49,7 +49,7 @@ $(own)/libcompiler_builtins.rlib: $(own)/compiler_builtins.rs $(own)/libcore.rli
 	+$(call if_changed_dep,toa_rlib)
 
 # The first is unstable; the others became stable after 1.78, the oldest rustc that we support.
-crate-features := -Zcrate-attr='feature(used_with_arg)' -Astable_features \
+crate-features := -Zcrate-attr='feature(used_with_arg)' -Astable_features -Aunused_features \
 	-Zcrate-attr='feature(inline_const,lint_reasons,non_null_convenience,raw_ref_op)'
 
 $(own)/libkernel.rlib: crate-flags = --edition=2021 --crate-name kernel $(crate-features)

@@ -46,16 +46,24 @@ class ToolchainTest(unittest.TestCase):
         path.chmod(0o755)
 
     def headers(self, config, metadata=True):
-        for part in ("include/config", "rust"):
+        for part in ("include/generated", "rust"):
             (self.kdir / part).mkdir(parents=True, exist_ok=True)
         (self.kdir / "Makefile").touch()
         (self.kdir / "Module.symvers").touch()
-        (self.kdir / "include/config/kernel.release").write_text("7.3.4+test\n")
+        self.release("7.3.4+test")
         (self.kdir / ".config").write_text(
             "".join(f"CONFIG_{name}={value}\n" for name, value in config.items())
         )
         rmeta = self.kdir / "rust/libkernel.rmeta"
         rmeta.touch() if metadata else rmeta.unlink(missing_ok=True)
+
+    def release(self, release):
+        (self.kdir / "include/generated/utsrelease.h").write_text(f'#define UTS_RELEASE "{release}"\n')
+
+    def rust_src(self):
+        core = self.root / "sysroot/lib/rustlib/src/rust/library/core/src"
+        core.mkdir(parents=True)
+        (core / "lib.rs").touch()
 
     def run_script(self, script="toolchain", *arguments, **environment):
         return subprocess.run(
@@ -67,7 +75,7 @@ class ToolchainTest(unittest.TestCase):
         )
 
     def refused(self, result, *words):
-        """Asserts a refusal of one line that has all the words."""
+        """Asserts a refusal, of one line that has all the words."""
         self.assertNotEqual(result.returncode, 0)
         self.assertEqual(result.stdout, "")
         lines = result.stderr.splitlines()
@@ -79,41 +87,76 @@ class ToolchainTest(unittest.TestCase):
     def without(self, option):
         return {name: value for name, value in CONFIG.items() if name != option}
 
-    def test_complete(self):
+    def chosen(self, result, *words, own):
+        """Asserts a choice of crate, said in one line that has all the words."""
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(f"TOA_OWN_CRATE='{1 if own else ''}'", result.stdout)
+        self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+        for word in ("building for 7.3.4+test", *words):
+            self.assertIn(word, result.stderr)
+
+    def test_the_kernels_crate_where_it_is_there(self):
         result = self.run_script()
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.chosen(result, "kernel's own Rust crate", own=False)
         self.assertIn(f"KBUILD_DIR='{self.kdir}'", result.stdout)
         self.assertIn("BINDGEN='bindgen'", result.stdout)
+
+    def test_our_crate_for_a_kernel_without_rust(self):
+        self.rust_src()
+        self.headers(self.without("RUST"))
+        self.chosen(self.run_script(), "src/kernel", "without CONFIG_RUST", own=True)
+
+    def test_our_crate_where_the_metadata_is_missing(self):
+        self.rust_src()
+        self.headers(CONFIG, metadata=False)
+        self.chosen(self.run_script(), "src/kernel", "make metadata", own=True)
+
+    def test_our_crate_with_another_rustc(self):
+        self.rust_src()
+        self.tool("rustc", rustc("1.95.0", self.root / "sysroot"))
+        self.chosen(self.run_script(RUSTC="rustc"), "src/kernel", "1.85.1", "1.95.0", own=True)
+
+    def test_our_crate_by_force(self):
+        self.rust_src()
+        self.chosen(self.run_script(CRATE="own"), "src/kernel", "CRATE=own", own=True)
+
+    def test_no_such_crate(self):
+        self.refused(self.run_script(CRATE="mine"), "CRATE=mine", "own")
 
     def test_no_headers(self):
         result = self.run_script("toolchain", self.root / "nowhere")
         self.refused(result, "no kernel headers", f"linux-headers-{os.uname().release}", "KDIR=")
 
     def test_headers_not_configured(self):
-        (self.kdir / "include/config/kernel.release").unlink()
+        (self.kdir / "include/generated/utsrelease.h").unlink()
         self.refused(self.run_script(), "no configured kernel", "linux-headers-")
+
+    def test_kernel_too_old(self):
+        for release in ("3.10.0-1160.el7.x86_64", "4.19.0-27-amd64", "5.4.0-1", "5.9.16"):
+            self.release(release)
+            self.refused(self.run_script(), release, "too old", "5.10")
 
     def test_no_modules(self):
         self.headers(self.without("MODULES"))
         self.refused(self.run_script(), "7.3.4+test", "CONFIG_MODULES")
 
-    def test_no_rust_in_the_kernel(self):
-        self.headers(self.without("RUST"))
-        self.refused(self.run_script(), "7.3.4+test", "CONFIG_RUST")
-
     def test_no_ftrace(self):
         self.headers(self.without("DYNAMIC_FTRACE_WITH_ARGS"))
         self.refused(self.run_script(), "CONFIG_DYNAMIC_FTRACE_WITH_ARGS")
 
-    def test_no_rustc(self):
-        (self.bin / "rustc").unlink()
-        # The system's own may be there all the same.
-        result = self.run_script(RUSTC=str(self.bin / "rustc"))
-        self.refused(result, "no rustc", "1.85.1", "package rustc")
+    def test_the_kernels_crate_by_force_without_rust_in_the_kernel(self):
+        self.headers(self.without("RUST"))
+        self.refused(self.run_script(CRATE="kernel"), "7.3.4+test", "CONFIG_RUST")
 
-    def test_wrong_rustc(self):
+    def test_the_kernels_crate_by_force_without_rustc(self):
+        # The system's own may be there all the same, but of another version.
+        self.headers({**CONFIG, "RUSTC_VERSION_TEXT": '"rustc 1.0.7 (none)"'})
+        result = self.run_script(CRATE="kernel", RUSTC=str(self.bin / "missing"))
+        self.refused(result, "no rustc", "1.0.7", "package rustc")
+
+    def test_the_kernels_crate_by_force_with_another_rustc(self):
         self.tool("rustc", rustc("1.95.0", self.root / "sysroot"))
-        result = self.run_script(RUSTC="rustc")
+        result = self.run_script(CRATE="kernel", RUSTC="rustc")
         self.refused(result, "wrong rustc", "1.85.1", "1.95.0", "RUSTC=")
 
     def test_right_rustc_under_its_versioned_name(self):
@@ -122,6 +165,18 @@ class ToolchainTest(unittest.TestCase):
         result = self.run_script()
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("RUSTC='rustc-1.85'", result.stdout)
+
+    def test_our_crate_needs_rustc(self):
+        result = self.run_script(CRATE="own", RUSTC=str(self.bin / "missing"))
+        self.refused(result, "no rustc", "1.78", "package rustc")
+
+    def test_our_crate_needs_no_ancient_rustc(self):
+        for version in ("1.48.0", "1.63.0", "1.77.2"):
+            self.tool("rustc", rustc(version, self.root / "sysroot"))
+            self.refused(self.run_script(CRATE="own"), version, "1.78", "rustc-web")
+
+    def test_our_crate_needs_rust_src(self):
+        self.refused(self.run_script(CRATE="own"), "core library", "package rust-src")
 
     def test_no_bindgen(self):
         (self.bin / "bindgen").unlink()
@@ -141,8 +196,7 @@ class ToolchainTest(unittest.TestCase):
         self.refused(self.metadata(), "core library", "package rust-src")
 
     def test_metadata_needs_the_kernel_source(self):
-        (self.root / "sysroot/lib/rustlib/src/rust/library/core/src").mkdir(parents=True)
-        (self.root / "sysroot/lib/rustlib/src/rust/library/core/src/lib.rs").touch()
+        self.rust_src()
         result = self.metadata(KERNEL_SOURCE=str(self.root / "none.tar.xz"))
         self.refused(result, "linux-source-7.3", "KERNEL_SOURCE=")
 

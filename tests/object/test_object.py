@@ -68,9 +68,14 @@ class Object(unittest.TestCase):
         self.assertEqual(described, (OBJECT / "headers-have-btf").exists())
 
     def test_indirect_branches_go_through_thunks(self):
-        if not self.has("MITIGATION_RETPOLINE", "RETPOLINE"):
-            self.fail("a kernel without retpolines: nothing to see, take it out of the list")
-        bare = [entry for entry in self.code if re.match(r"(notrack )?(bnd )?(call|jmp)q?\s+\*", entry[1])]
+        self.assertTrue(self.has("MITIGATION_RETPOLINE", "RETPOLINE"), "nothing to see on this kernel")
+        bare = [
+            entry
+            for entry in self.code
+            if re.match(r"(notrack )?(bnd )?(call|jmp)q?\s+\*", entry[1])
+            # The kernel makes direct calls of these as it loads the module.
+            and not entry[2].startswith("pv_ops")
+        ]
         self.assertEqual(bare, [])
         thunks = [entry for entry in self.code if entry[2].startswith("__x86_indirect_thunk_")]
         self.assertTrue(thunks, "no indirect call at all: the test sees nothing")
@@ -99,7 +104,12 @@ class Object(unittest.TestCase):
         for function, code, _ in self.code:
             first.setdefault(function, code)
         # Rust's hooks, and what the loader calls.
-        entries = [name for name in first if "callback" in name or name in ("init_module", "cleanup_module")]
+        entries = [
+            name
+            for name in first
+            if ("callback" in name or name in ("init_module", "cleanup_module"))
+            and not name.startswith("__pfx_")  # padding before a function
+        ]
         self.assertGreater(len(entries), 4)
         self.assertEqual([name for name in entries if first[name] != "endbr64"], [])
 

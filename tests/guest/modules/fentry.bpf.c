@@ -8,4 +8,4 @@ SEC("fentry/inet6_getname") int toa_inet6(void *context) { return 0; }
 SEC("fentry/tcp_child_process") int toa_child(void *context) { return 0; }
 SEC("fexit/tcp_disconnect") int toa_gone(void *context) { return 0; }
 
-char license[] SEC("license") = "GPL";
+char _license[] SEC("license") = "GPL"; /* not the name of its section: clang refuses that */

@@ -2,8 +2,9 @@
 
 //! The module's pure parts, compiled for the host from the very files that the kernel gets.
 
+#![cfg(test)]
+
 #[path = "../../../src/option.rs"]
 mod option;
 
-#[cfg(test)]
 mod option_tests;

@@ -45,9 +45,18 @@ fn nothing_in_nothing() {
 
 #[test]
 fn before_and_after_other_options() {
-    assert_eq!(client(&[&V4[..], &TIMESTAMPS].concat()), v4(0x1234, 192, 0, 2, 1));
-    assert_eq!(client(&[&TIMESTAMPS[..], &V4].concat()), v4(0x1234, 192, 0, 2, 1));
-    assert_eq!(client(&[&TIMESTAMPS[..], &V6].concat()), v6(443, "2001:db8::1"));
+    assert_eq!(
+        client(&[&V4[..], &TIMESTAMPS].concat()),
+        v4(0x1234, 192, 0, 2, 1)
+    );
+    assert_eq!(
+        client(&[&TIMESTAMPS[..], &V4].concat()),
+        v4(0x1234, 192, 0, 2, 1)
+    );
+    assert_eq!(
+        client(&[&TIMESTAMPS[..], &V6].concat()),
+        v6(443, "2001:db8::1")
+    );
 }
 
 #[test]
@@ -104,8 +113,14 @@ fn an_option_past_the_header_is_not_read() {
 #[test]
 fn magic_numbers_of_linux_are_ports_outside_of_a_syn() {
     // TCP Fast Open and SMC-R begin options of the same kind with these in segments with SYN.
-    assert_eq!(client(&[254, 8, 0xf9, 0x89, 192, 0, 2, 1]), v4(0xf989, 192, 0, 2, 1));
-    assert_eq!(client(&[254, 8, 0xe2, 0xd4, 0xc3, 0xd9, 2, 1]), v4(0xe2d4, 0xc3, 0xd9, 2, 1));
+    assert_eq!(
+        client(&[254, 8, 0xf9, 0x89, 192, 0, 2, 1]),
+        v4(0xf989, 192, 0, 2, 1)
+    );
+    assert_eq!(
+        client(&[254, 8, 0xe2, 0xd4, 0xc3, 0xd9, 2, 1]),
+        v4(0xe2d4, 0xc3, 0xd9, 2, 1)
+    );
 }
 
 /// What the text of the formats says, written as plainly as it can be.
