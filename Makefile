@@ -6,7 +6,8 @@
 #   make CRATE=kernel    build it with the kernel's own Rust crate, or say why that cannot be
 #   make metadata        regenerate the kernel's Rust metadata where the headers lack it
 #   make demo            see it work: a balancer and nginx in a virtual machine
-#   make test            check, host tests and guest tests (root, Debian)
+#   make test            check, host tests, and the real thing on a few kernels (root, Debian)
+#   make test-all        the same on every kernel of the lab
 
 KVER ?= $(shell uname -r)
 KDIR ?= /lib/modules/$(KVER)/build
@@ -30,7 +31,7 @@ clean:
 demo:
 	@tests/demo/run
 
-test check test-host test-guest:
+test test-all check test-host test-guest:
 	@tests/run $@
 
-.PHONY: all modules metadata clean demo test check test-host test-guest
+.PHONY: all modules metadata clean demo test test-all check test-host test-guest

@@ -158,7 +158,7 @@ impl<T: Entry> Hook<T> {
     #[cold]
     fn failed(function: &str, error: Error) -> Error {
         let remedy = if error == code::EBUSY && T::REPLACES {
-            "a livepatch or another module replaces this function: disable that first"
+            "a livepatch, another module or, before Linux 6.0, a BPF program has this function: disable that first"
         } else if error == code::EBUSY {
             "function hooks are switched off: sysctl kernel.ftrace_enabled=1"
         } else if error == code::EINVAL {

@@ -12,7 +12,9 @@ the same counts as a failure. Tests that load the module themselves are left out
 """
 
 import argparse
+import os
 import pathlib
+import subprocess
 import sys
 import time
 import traceback
@@ -21,6 +23,12 @@ import unittest
 import module
 
 HERE = pathlib.Path(__file__).resolve().parent
+
+# What not every stock kernel was built with: words of test titles, and whether it is there.
+FEATURES = {
+    "mptcp": lambda: os.path.exists("/proc/sys/net/mptcp"),
+    "kernel tls": lambda: subprocess.run(["modprobe", "-q", "tls"], check=False).returncode == 0,
+}
 
 # Their subject is the loading itself.
 LOADING = ("lifecycle", "neighbours")
@@ -104,6 +112,12 @@ def main():
         for test in flatten(suite)
         if selected(test, arguments.names or [""]) and not (module.absent and theme(test) in LOADING)
     ]
+
+    for feature, there in FEATURES.items():
+        if not there():
+            about = [test for test in tests if feature in title(test).lower()]
+            tests = [test for test in tests if test not in about]
+            print(f"This kernel has no {feature}, which leaves out {len(about)} tests of it.")
 
     started = time.monotonic()
     result = Result()

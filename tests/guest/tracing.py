@@ -4,18 +4,14 @@
 import json
 import os
 import subprocess
+import time
 
 ROOT = "/sys/kernel/tracing"
 
 # What the module hooks.
-FUNCTIONS = (
-    "inet_getname",
-    "inet6_getname",
-    "tcp_child_process",
-    "tcp_disconnect",
-    "mptcp_disconnect",
-    "mptcp_destroy",
-)
+FUNCTIONS = ("inet_getname", "inet6_getname", "tcp_child_process", "tcp_disconnect")
+if os.path.exists("/proc/sys/net/mptcp"):
+    FUNCTIONS += ("mptcp_disconnect", "mptcp_destroy", "mptcp_token_accept")
 
 
 def _path(file):
@@ -76,6 +72,14 @@ class FunctionTracer:
         return called.intersection(FUNCTIONS)
 
 
+# Before, a function that may be replaced takes no BPF program, and the other way round.
+BPF_SHARES = int(os.uname().release.split(".")[0]) >= 6
+
+
+class Refused(Exception):
+    """The kernel does not take a program."""
+
+
 class Bpf:
     """BPF programs at the entry and exit of functions that the module hooks, inside a `with`."""
 
@@ -85,7 +89,11 @@ class Bpf:
         # Without it the kernel does not count how often a program runs.
         with open("/proc/sys/kernel/bpf_stats_enabled", "w") as file:
             file.write("1")
-        self._bpftool("prog", "loadall", "/share/fentry.bpf.o", self.PINS, "autoattach")
+        try:
+            self._bpftool("prog", "loadall", "/share/fentry.bpf.o", self.PINS, "autoattach")
+        except Refused:
+            self.__exit__()
+            raise
         return self
 
     def runs(self):
@@ -98,12 +106,17 @@ class Bpf:
         }
 
     def __exit__(self, *_):
-        for pin in os.listdir(self.PINS):
-            os.unlink(f"{self.PINS}/{pin}")
-        os.rmdir(self.PINS)
+        if os.path.exists(self.PINS):
+            for pin in os.listdir(self.PINS):
+                os.unlink(f"{self.PINS}/{pin}")
+            os.rmdir(self.PINS)
+        # The kernel detaches a program some time after its last user has gone.
+        deadline = time.monotonic() + 5
+        while self.runs() and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _bpftool(self, *arguments):
         done = subprocess.run(["bpftool", *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise AssertionError(f"bpftool: {done.stdout}{done.stderr}")
+            raise Refused(f"bpftool: {done.stdout}{done.stderr}")
         return done.stdout

@@ -143,7 +143,7 @@ fn model(header: &[u8]) -> Option<Client> {
             return None;
         }
         if kind == 254 && (length == 8 || length == 20) {
-            let port = u16::from(header[at + 2]) << 8 | u16::from(header[at + 3]);
+            let port = u16::from_be_bytes([header[at + 2], header[at + 3]]);
             let octets = &header[at + 4..at + length];
             let address = if length == 8 {
                 IpAddr::from(<[u8; 4]>::try_from(octets).unwrap())
