@@ -166,6 +166,11 @@ class ToolchainTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("RUSTC='rustc-1.85'", result.stdout)
 
+    def test_our_crate_is_not_for_kernels_with_cfi(self):
+        for option in ("CFI", "CFI_CLANG"):
+            self.headers({**self.without("RUST"), option: "y"})
+            self.refused(self.run_script(), "CONFIG_CFI", "without CONFIG_RUST")
+
     def test_our_crate_needs_rustc(self):
         result = self.run_script(CRATE="own", RUSTC=str(self.bin / "missing"))
         self.refused(result, "no rustc", "1.78", "package rustc")
@@ -181,6 +186,10 @@ class ToolchainTest(unittest.TestCase):
     def test_no_bindgen(self):
         (self.bin / "bindgen").unlink()
         self.refused(self.run_script(), "no bindgen", "package bindgen")
+
+    def test_no_libclang(self):
+        self.tool("bindgen", "exit 101")
+        self.refused(self.run_script(), "bindgen", "package libclang-dev")
 
     def test_no_compiler(self):
         (self.bin / "gcc").unlink()
