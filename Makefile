@@ -14,7 +14,7 @@ KDIR ?= /lib/modules/$(KVER)/build
 
 # Finds headers, metadata and tools, or says in one line what is missing and how to get it.
 toolchain = CRATE=$(CRATE) scripts/toolchain $(KDIR)
-kbuild = $(MAKE) -C "$$KBUILD_DIR" M=$(CURDIR) RUSTC="$$RUSTC" BINDGEN="$$BINDGEN" \
+kbuild = $(MAKE) --no-print-directory -C "$$KBUILD_DIR" M=$(CURDIR) RUSTC="$$RUSTC" BINDGEN="$$BINDGEN" \
 	TOA_OWN_CRATE="$$TOA_OWN_CRATE"
 
 all: modules
