@@ -33,8 +33,12 @@ rust-flags = --target=$(own)/target.json -Zunstable-options --sysroot=/dev/null 
 	$(if $(CONFIG_MITIGATION_RETHUNK)$(CONFIG_RETHUNK),-Zfunction-return=thunk-extern) \
 	$(if $(CONFIG_CALL_PADDING),-Zpatchable-function-entry=$(CONFIG_FUNCTION_PADDING_BYTES)$(comma)$(CONFIG_FUNCTION_PADDING_BYTES))
 
+# With `make CLIPPY=1` clippy and the kernel's own list of lints look at what is ours.
+rust-driver = $(if $(lints),$(if $(CLIPPY),$(or $(CLIPPY_DRIVER),clippy-driver),$(RUSTC)) $(lints),$(RUSTC))
+kernel-lints = $(or $(filter -W% -A% -D%,$(rust_common_flags)),-Astable_features)
+
 quiet_cmd_toa_rlib = RUSTC   $@
-      cmd_toa_rlib = RUSTC_BOOTSTRAP=1 $(RUSTC) $(rust-flags) $(crate-flags) --crate-type rlib \
+      cmd_toa_rlib = RUSTC_BOOTSTRAP=1 $(rust-driver) $(rust-flags) $(crate-flags) --crate-type rlib \
 	--out-dir $(own) --emit=dep-info=$(depfile),link $<
 
 core-edition = $(shell sed -n 's/^edition = "\(.*\)"/\1/p' $(rust-src)/core/Cargo.toml)
@@ -52,6 +56,7 @@ $(own)/libcompiler_builtins.rlib: $(own)/compiler_builtins.rs $(own)/libcore.rli
 crate-features := -Zcrate-attr='feature(used_with_arg)' -Astable_features -Aunused_features \
 	-Zcrate-attr='feature(inline_const,lint_reasons,non_null_convenience,raw_ref_op)'
 
+$(own)/libkernel.rlib $(own)/toa.o: private lints = $(kernel-lints)
 $(own)/libkernel.rlib: crate-flags = --edition=2021 --crate-name kernel $(crate-features)
 $(own)/libkernel.rlib: $(own)/lib.rs $(own)/libcompiler_builtins.rlib FORCE
 	+$(call if_changed_dep,toa_rlib)
@@ -61,7 +66,7 @@ objtool-step = $(if $(strip $(cmd_objtool)),$(if $(filter ;,$(firstword $(cmd_ob
 
 # A static library with link-time optimisation holds the module in a single member.
 quiet_cmd_toa_object = RUSTC $(quiet_modtag) $@
-      cmd_toa_object = RUSTC_BOOTSTRAP=1 $(RUSTC) $(rust-flags) --edition=2021 --crate-name toa \
+      cmd_toa_object = RUSTC_BOOTSTRAP=1 $(rust-driver) $(rust-flags) --edition=2021 --crate-name toa \
 	--crate-type staticlib -Clto=fat --extern kernel -Zcrate-attr=no_std $(crate-features) --cfg MODULE \
 	--out-dir $(own) --emit=dep-info=$(depfile),link $< && \
 	ar p $(own)/libtoa.a $$(ar t $(own)/libtoa.a | grep '^toa\.') >$@ $(objtool-step)
