@@ -81,6 +81,7 @@ impl NetStats {
 
 impl netns::State for NetStats {
     const FILE: &'static CStr = c"toa_stats";
+    const PATH: &'static CStr = c"/proc/net/toa_stats";
 
     fn new() -> Result<Self> {
         Ok(Self(Counters::new()?))

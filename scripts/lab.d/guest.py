@@ -14,7 +14,7 @@ import termios
 import time
 from pathlib import Path
 
-from store import environment, in_root, scratch, temporary_directory
+from store import environment, in_root, say, scratch, temporary_directory
 
 # Any of it makes the guest panic, and -no-reboot makes that the end of the emulator. An emulated
 # CPU that another guest or a compiler pushed aside is slow, not locked up: hence the watchdog's
@@ -42,6 +42,17 @@ SHARES = (
     ("checkout", "/toa", "--readonly"),
     ("share", "/share", ""),
 )
+
+
+# A boot takes some seconds. On a busy machine the emulator sometimes never gets through one: that
+# is no fault of what the guest is for, so it gets another try. guest-init writes the mark.
+BOOT_PATIENCE = 90
+BOOT_TRIES = 3
+INIT_RUNS = "lab: init runs"
+
+
+class StuckBoot(Exception):
+    """The kernel did not reach init."""
 
 
 class GuestFailure(Exception):
@@ -122,11 +133,20 @@ def emulator(home, release, options):
     ]
 
 
-def follow(process, timeout):
+def follow(process, timeout, console):
     """Copy the command's output to stdout until the guest ends; false if it takes too long."""
-    deadline = time.monotonic() + timeout
+    start = time.monotonic()
+    deadlines = [start + timeout]
+    if timeout > BOOT_PATIENCE:
+        deadlines.append(start + BOOT_PATIENCE)
     source = process.stdout.fileno()
-    while select.select([source], [], [], max(0, deadline - time.monotonic()))[0]:
+    while deadlines:
+        left = max(0, deadlines[-1] - time.monotonic())
+        if not select.select([source], [], [], left)[0]:
+            deadlines.pop()
+            if deadlines and not any(INIT_RUNS in line for line in read_lines(console)):
+                raise StuckBoot
+            continue
         data = os.read(source, 65536)
         if not data:
             process.wait()
@@ -145,11 +165,11 @@ def attend_shell(argv, **streams):
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
 
 
-def attend_command(argv, timeout, **streams):
+def attend_command(argv, timeout, console, **streams):
     """Run the emulator to its end; false if it takes too long."""
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **streams)
     try:
-        return follow(process, timeout)
+        return follow(process, timeout, console)
     finally:
         process.kill()
         process.wait()
@@ -189,6 +209,16 @@ def show(console, log):
 
 def boot(home, release, root, checkout, options):
     """Boot the kernel unpacked in home, run the command or a shell, and return its exit status."""
+    for _ in range(BOOT_TRIES):
+        try:
+            return boot_once(home, release, root, checkout, options)
+        except StuckBoot:
+            say(f"the emulator did not boot the guest within {BOOT_PATIENCE} s")
+    raise GuestFailure(f"the guest did not boot in {BOOT_TRIES} tries")
+
+
+def boot_once(home, release, root, checkout, options):
+    """Boot, once: see boot()."""
     with temporary_directory() as directory, contextlib.ExitStack() as stack:
         share = prepare(directory, checkout / "scripts/guest-init", options)
         listeners = [stack.enter_context(listen(directory / f"{tag}.sock")) for tag, _, _ in SHARES]
@@ -218,7 +248,7 @@ def boot(home, release, root, checkout, options):
         }
         in_time = True
         if options.command:
-            in_time = attend_command(argv, options.timeout, **streams)
+            in_time = attend_command(argv, options.timeout, directory / "console", **streams)
         else:
             attend_shell(argv, **streams)
         console = read_lines(directory / "console")

@@ -106,3 +106,15 @@ pub fn to_result(value: c_int) -> Result {
         Ok(())
     }
 }
+
+/// Turns what a C function returns that may be an error into a result (`IS_ERR` in C).
+///
+/// # Errors
+///
+/// The errno, if the pointer is one.
+pub fn from_err_ptr<T>(pointer: *mut T) -> Result<*mut T> {
+    match c_int::try_from(pointer as isize) {
+        Ok(errno) if (-MAX_ERRNO..0).contains(&errno) => Err(Error::from_errno(errno)),
+        _ => Ok(pointer),
+    }
+}

@@ -10,7 +10,7 @@ use core::{
 };
 
 use kernel::{
-    error::{code, to_result},
+    error::{code, from_err_ptr, to_result},
     prelude::*,
 };
 
@@ -20,6 +20,8 @@ use super::{bindings, printk, seq_file::SeqFile, sock::Net};
 pub(crate) trait State: Sized + Send + Sync {
     /// The name of the file under /proc/net.
     const FILE: &'static CStr;
+    /// The same with its folder.
+    const PATH: &'static CStr;
 
     /// Makes the state of one more namespace; may sleep.
     ///
@@ -75,6 +77,10 @@ impl<T: State> PerNet<T> {
     }
 
     fn register() -> Result<Self> {
+        // Making it a second time would draw a warning from the kernel, with a stack trace.
+        if exists(T::PATH) {
+            return Err(code::EBUSY);
+        }
         let operations = KBox::new(
             UnsafeCell::new(bindings::pernet_operations {
                 init: Some(init::<T>),
@@ -108,6 +114,17 @@ impl<T: State> Drop for PerNet<T> {
         // the file.
         unsafe { bindings::unregister_pernet_subsys(self.operations.get()) };
     }
+}
+
+/// Whether a file exists, as the current process sees it; may sleep.
+fn exists(path: &CStr) -> bool {
+    // SAFETY: Any path is allowed; 0 is O_RDONLY.
+    from_err_ptr(unsafe { bindings::filp_open(path.as_ptr().cast(), 0, 0) })
+        .map(|file| {
+            // SAFETY: Just opened, and nobody else has it.
+            unsafe { bindings::filp_close(file, core::ptr::null_mut()) }
+        })
+        .is_ok()
 }
 
 /// The memory in `net` for our state.

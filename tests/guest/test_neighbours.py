@@ -208,7 +208,6 @@ class Refusals(Case):
         self.assert_loads_now()
 
     def test_name_of_the_statistics_is_taken(self):
-        self.tolerate_a_warning()
         with self.inserted("takename"):
             self.assert_refused(errno.EBUSY, "/proc/net/toa_stats", "unload")
         self.assert_loads_now()
