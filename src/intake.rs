@@ -5,7 +5,10 @@
 use kernel::{prelude::*, sync::Arc};
 
 use crate::{
-    linux::inet::{Child, ChildHooks, OnChild},
+    linux::{
+        inet::{ChildHooks, OnChild},
+        sock::{Peer, Sock},
+    },
     option,
     record::Records,
     stats::{Counter, Stats},
@@ -27,6 +30,7 @@ pub(crate) fn start(records: Arc<Records>, stats: Arc<Stats>) -> Result<Intake> 
     })
 }
 
+#[derive(Clone)]
 struct Reader {
     records: Arc<Records>,
     stats: Arc<Stats>,
@@ -34,14 +38,23 @@ struct Reader {
 
 impl OnChild for Reader {
     #[inline]
-    fn child(&self, child: Child<'_>, options: &[u8]) {
+    fn child(&self, sk: Sock<'_>, options: &[u8]) {
         let client = option::client(options);
-        self.stats.of(child.sk.net()).count(match client {
+        self.stats.of(sk.net()).count(match client {
             Some(_) => Counter::SynRecvSockToa,
             None => Counter::SynRecvSockNoToa,
         });
         if let Some(client) = client {
-            self.records.insert(&child, client);
+            // The record of an MPTCP connection is that of the socket that servers get.
+            if !sk.is_subflow() {
+                self.records.insert(sk, sk.peer(), client);
+            }
+        }
+    }
+
+    fn mptcp(&self, sk: Sock<'_>, peer: Peer, options: &[u8]) {
+        if let Some(client) = option::client(options) {
+            self.records.insert(sk, peer, client);
         }
     }
 }

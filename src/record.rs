@@ -9,7 +9,7 @@ use kernel::{
 
 use crate::{
     linux::{
-        inet::{Child, EndHooks, OnEnd},
+        inet::{EndHooks, OnEnd},
         printk,
         sock::{Peer, Sock},
         table::{NoMemory, Table},
@@ -51,15 +51,11 @@ pub(crate) fn start(stats: Arc<Stats>) -> Result<Arc<Records>> {
 }
 
 impl Records {
-    /// Keeps `client` for a new connection; softirq. Without memory for it the server sees the
+    /// Keeps `client` for the new connection of `sk` with `peer`; softirq. Without memory for it the server sees the
     /// balancer, and the loss is counted.
-    pub(crate) fn insert(&self, child: &Child<'_>, client: Client) {
-        let record = Record {
-            client,
-            peer: child.sk.peer(),
-        };
-        let inserted = self.table.insert(child.accepted(), record);
-        let stats = self.stats.of(child.sk.net());
+    pub(crate) fn insert(&self, sk: Sock<'_>, peer: Peer, client: Client) {
+        let inserted = self.table.insert(sk.key(), Record { client, peer });
+        let stats = self.stats.of(sk.net());
         match inserted {
             Ok(()) if client.address.is_ipv6() => stats.count(Counter::Ip6AddressAlloc),
             Ok(()) => {}

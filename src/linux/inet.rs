@@ -19,92 +19,156 @@ use super::{
     tracepoint::{Probe, SockProbe},
 };
 
-/// A connection that was made from a listener, and that nobody has accepted yet.
-pub(crate) struct Child<'a> {
-    /// Its TCP socket.
-    pub(crate) sk: Sock<'a>,
-    mptcp: &'a LastMptcp,
-}
-
-impl Child<'_> {
-    /// The socket that will be accepted: the TCP socket, or the MPTCP socket above it.
-    #[inline]
-    pub(crate) fn accepted(&self) -> SockKey {
-        let mptcp = if self.sk.is_subflow() {
-            self.mptcp.take(self.sk.peer())
-        } else {
-            None
-        };
-        mptcp.unwrap_or(self.sk.key())
-    }
-}
-
 /// Passive opens: called when a connection was made from a listener.
+///
+/// `options` is what follows the fixed part of the TCP header in the segment that completed the
+/// handshake. Both run in softirq, before anybody can have accepted the connection, and must not
+/// sleep.
 pub(crate) trait OnChild: Send + Sync {
-    /// `options` is what follows the fixed part of the TCP header in the segment that completed the
-    /// handshake. Runs in softirq with the child locked, so that nobody has accepted it yet. Must
-    /// not sleep.
-    fn child(&self, child: Child<'_>, options: &[u8]);
+    /// A TCP connection was made; `sk` is locked.
+    fn child(&self, sk: Sock<'_>, options: &[u8]);
+
+    /// MPTCP socket `sk` was made for a connection with `peer`, whose TCP socket comes to `child`
+    /// later. Servers get this one.
+    fn mptcp(&self, sk: Sock<'_>, peer: Peer, options: &[u8]);
 }
 
 /// Hooks for passive opens, in place until dropped.
 pub(crate) struct ChildHooks<T: OnChild> {
     _child: Hook<ChildProcess<T>>,
-    _mptcp: Option<Hook<TokenAccept>>,
+    _mptcp: Option<(Hook<SynRecv>, Hook<TokenAccept<T>>)>,
 }
 
-impl<T: OnChild> ChildHooks<T> {
+impl<T: OnChild + Clone> ChildHooks<T> {
     /// Puts the hooks in place; may sleep. A failure is logged.
     ///
     /// # Errors
     ///
     /// Those of the function hooks. `ENOMEM`.
     pub(crate) fn new(on_child: T) -> Result<Self> {
-        // SAFETY: No socket and an address of zeros are valid, and need no drop.
-        let last = Arc::new(LastMptcp(unsafe { PerCpu::zeroed() }?), GFP_KERNEL)?;
         let mptcp = if TOA_MPTCP != 0 {
-            Some(Hook::new(TokenAccept(last.clone()))?)
+            // SAFETY: No request and no options, all zero, are valid and need no drop.
+            let stash = Arc::new(Stash(unsafe { PerCpu::zeroed() }?), GFP_KERNEL)?;
+            let on_child = on_child.clone();
+            Some((
+                Hook::new(SynRecv(stash.clone()))?,
+                Hook::new(TokenAccept { on_child, stash })?,
+            ))
         } else {
             None
         };
         Ok(Self {
-            _child: Hook::new(ChildProcess {
-                on_child,
-                mptcp: last,
-            })?,
+            _child: Hook::new(ChildProcess(on_child))?,
             _mptcp: mptcp,
         })
     }
 }
 
-/// The MPTCP socket that was last made on each CPU, and its other end.
-///
-/// A TCP socket that carries data of an MPTCP socket leads to it only through structures that are
-/// private to the kernel. But the kernel makes the one right before it hands over the other, in one
-/// go on one CPU. That the other ends are the same shows that nothing came between.
-struct LastMptcp(PerCpu<(SockKey, Peer)>);
+/// Bytes of a TCP header before its options.
+const FIXED_HEADER: usize = 20;
+/// The most bytes of options that a TCP header can have.
+const MAX_OPTIONS: usize = 40;
 
-impl LastMptcp {
-    fn put(&self, sk: SockKey, peer: Peer) {
+/// The options of a segment.
+///
+/// # Safety
+///
+/// `segment` points to a `struct sk_buff` that lives for `'a`, whose TCP header is linear and was
+/// checked to be no longer than the segment (`tcp_v4_rcv`, `tcp_v6_rcv`).
+#[inline(always)]
+unsafe fn options<'a>(segment: *const c_void) -> &'a [u8] {
+    const HEAD: Field<*const u8> = Field::new(SKB_HEAD_OFFSET, SKB_HEAD_SIZE);
+    const TRANSPORT_HEADER: Field<u16> =
+        Field::new(SKB_TRANSPORT_HEADER_OFFSET, SKB_TRANSPORT_HEADER_SIZE);
+    /// Where the header says its length in words of four bytes, in the upper half of the byte.
+    const DATA_OFFSET: usize = 12;
+
+    // SAFETY: By the contract.
+    unsafe {
+        let header = HEAD
+            .read(segment)
+            .add(usize::from(TRANSPORT_HEADER.read(segment)));
+        let length = usize::from(header.add(DATA_OFFSET).read() >> 4) * 4;
+        core::slice::from_raw_parts(
+            header.add(FIXED_HEADER),
+            length.saturating_sub(FIXED_HEADER),
+        )
+    }
+}
+
+struct ChildProcess<T>(T);
+
+// SAFETY: `OnChild` does not sleep; nothing here calls TCP.
+unsafe impl<T: OnChild> Entry for ChildProcess<T> {
+    // All passive opens pass here, IPv4 and IPv6, SYN cookies and data segments included. It is
+    // called from other files, so that no compiler inlines it.
+    const FUNCTIONS: &'static [&'static CStr] = &[c"tcp_child_process"];
+    const REPLACES: bool = false;
+
+    #[inline(always)]
+    unsafe fn enter(&self, registers: Registers) {
+        // tcp_child_process(struct sock *parent, struct sock *child, struct sk_buff *skb)
+        let child = registers.argument::<1>() as *mut c_void;
+        // SAFETY: The function is called with a segment that TCP has received, and with the child
+        // locked and referenced.
+        let (options, child) = unsafe {
+            let segment = registers.argument::<2>() as *const c_void;
+            (options(segment), Sock::from_raw(child))
+        };
+        if let Some(child) = child {
+            self.0.child(child, options);
+        }
+    }
+}
+
+/// What the segment of an MPTCP handshake carries, from where the kernel has the segment to where it
+/// has the MPTCP socket: one slot a CPU, for it goes from here to there in one go.
+///
+/// `tcp_child_process` would be too late: an MPTCP socket can be accepted before, unlike a TCP
+/// socket, whose lock `accept()` waits for.
+struct Stash(PerCpu<Stashed>);
+
+struct Stashed {
+    /// The request that the handshake completes.
+    request: SockKey,
+    options: [u8; MAX_OPTIONS],
+    length: usize,
+}
+
+/// Sees segments that complete a handshake with an MPTCP listener.
+struct SynRecv(Arc<Stash>);
+
+// SAFETY: Does not sleep, and calls nothing of TCP.
+unsafe impl Entry for SynRecv {
+    // Called through a pointer, so that no compiler inlines it.
+    const FUNCTIONS: &'static [&'static CStr] = &[c"subflow_syn_recv_sock"];
+    const REPLACES: bool = false;
+
+    unsafe fn enter(&self, registers: Registers) {
+        // subflow_syn_recv_sock(const struct sock *sk, struct sk_buff *skb,
+        //                       struct request_sock *req, ...)
+        let request = registers.argument::<2>();
+        // SAFETY: The function is called with a segment that TCP has received.
+        let options = unsafe { options(registers.argument::<1>() as *const c_void) };
         let irq = irq::Disabled::new();
         // SAFETY: The CPU's own, and interrupts are off.
-        unsafe { self.0.this(&irq).write((sk, peer)) };
-    }
-
-    #[cold]
-    fn take(&self, peer: Peer) -> Option<SockKey> {
-        let irq = irq::Disabled::new();
-        // SAFETY: As in `put`; zero is a valid value.
-        let (sk, other_end) = unsafe { self.0.this(&irq).replace(core::mem::zeroed()) };
-        (other_end == peer && sk != SockKey(0)).then_some(sk)
+        let stashed = unsafe { &mut *self.0 .0.this(&irq) };
+        stashed.request = SockKey(request);
+        stashed.length = options.len();
+        for (to, from) in stashed.options.iter_mut().zip(options) {
+            *to = *from;
+        }
     }
 }
 
 /// Sees MPTCP sockets as they are made for a request.
-struct TokenAccept(Arc<LastMptcp>);
+struct TokenAccept<T> {
+    on_child: T,
+    stash: Arc<Stash>,
+}
 
-// SAFETY: Does not sleep, and calls nothing of MPTCP.
-unsafe impl Entry for TokenAccept {
+// SAFETY: `OnChild` does not sleep; nothing here calls MPTCP.
+unsafe impl<T: OnChild> Entry for TokenAccept<T> {
     // Exported, so that no compiler inlines it.
     const FUNCTIONS: &'static [&'static CStr] = &[c"mptcp_token_accept"];
     const REPLACES: bool = false;
@@ -118,55 +182,20 @@ unsafe impl Entry for TokenAccept {
                 Sock::from_raw(registers.argument::<1>() as *mut c_void),
             )
         };
-        if let (Some(request), Some(mptcp)) = (request, mptcp) {
-            self.0.put(mptcp.key(), request.peer());
-        }
-    }
-}
-
-struct ChildProcess<T> {
-    on_child: T,
-    mptcp: Arc<LastMptcp>,
-}
-
-// SAFETY: `OnChild` does not sleep; nothing here calls TCP.
-unsafe impl<T: OnChild> Entry for ChildProcess<T> {
-    // All passive opens pass here, IPv4 and IPv6, SYN cookies and data segments included. It is
-    // called from other files, so that no compiler inlines it.
-    const FUNCTIONS: &'static [&'static CStr] = &[c"tcp_child_process"];
-    const REPLACES: bool = false;
-
-    #[inline(always)]
-    unsafe fn enter(&self, registers: Registers) {
-        const HEAD: Field<*const u8> = Field::new(SKB_HEAD_OFFSET, SKB_HEAD_SIZE);
-        const TRANSPORT_HEADER: Field<u16> =
-            Field::new(SKB_TRANSPORT_HEADER_OFFSET, SKB_TRANSPORT_HEADER_SIZE);
-        /// Bytes of a TCP header before its options.
-        const FIXED_HEADER: usize = 20;
-        /// Where the header says its length in words of four bytes, in the upper half of the byte.
-        const DATA_OFFSET: usize = 12;
-
-        // tcp_child_process(struct sock *parent, struct sock *child, struct sk_buff *skb)
-        let child = registers.argument::<1>() as *mut c_void;
-        let segment = registers.argument::<2>() as *const c_void;
-
-        // SAFETY: The function is called with a segment whose TCP header is linear and was checked
-        // to be no longer than the segment (`tcp_v4_rcv`, `tcp_v6_rcv`).
-        let options = unsafe {
-            let header = HEAD
-                .read(segment)
-                .add(usize::from(TRANSPORT_HEADER.read(segment)));
-            let length = usize::from(header.add(DATA_OFFSET).read() >> 4) * 4;
-            core::slice::from_raw_parts(
-                header.add(FIXED_HEADER),
-                length.saturating_sub(FIXED_HEADER),
-            )
+        let (Some(request), Some(mptcp)) = (request, mptcp) else {
+            return;
         };
-        // SAFETY: The caller holds the child's lock and a reference.
-        if let Some(sk) = unsafe { Sock::from_raw(child) } {
-            let mptcp = &self.mptcp;
-            self.on_child.child(Child { sk, mptcp }, options);
-        }
+        let (options, length) = {
+            let irq = irq::Disabled::new();
+            // SAFETY: As in `SynRecv`.
+            let stashed = unsafe { &*self.stash.0.this(&irq) };
+            if stashed.request != request.key() {
+                return;
+            }
+            (stashed.options, stashed.length)
+        };
+        let options = options.get(..length).unwrap_or_default();
+        self.on_child.mptcp(mptcp, request.peer(), options);
     }
 }
 

@@ -11,7 +11,12 @@ ROOT = "/sys/kernel/tracing"
 # What the module hooks.
 FUNCTIONS = ("inet_getname", "inet6_getname", "tcp_child_process", "tcp_disconnect")
 if os.path.exists("/proc/sys/net/mptcp"):
-    FUNCTIONS += ("mptcp_disconnect", "mptcp_destroy", "mptcp_token_accept")
+    FUNCTIONS += (
+        "mptcp_disconnect",
+        "mptcp_destroy",
+        "mptcp_token_accept",
+        "subflow_syn_recv_sock",
+    )
 
 
 def _path(file):
