@@ -25,10 +25,12 @@ quiet_cmd_toa_target = GEN     $@
 $(own)/target.json: FORCE
 	+$(call if_changed,toa_target)
 
+# libcore and our crate are used off the hot path: small. Frame pointers save most of the unwind tables,
+# which take more room than the code.
 rust-flags = --target=$(own)/target.json -Zunstable-options --sysroot=/dev/null -L $(own) \
 	-Cpanic=abort -Crelocation-model=static -Ccode-model=kernel -Cno-redzone=y -Zplt=yes \
 	-Cforce-unwind-tables=n -Ccodegen-units=1 -Csymbol-mangling-version=v0 -Zfunction-sections=n \
-	-Ctarget-cpu=x86-64 -Copt-level=2 $(call rustc-option,-Zno-jump-tables -Cjump-tables=n) \
+	-Ctarget-cpu=x86-64 -Copt-level=s -Cforce-frame-pointers=yes $(call rustc-option,-Zno-jump-tables -Cjump-tables=n) \
 	$(if $(CONFIG_X86_KERNEL_IBT),-Zcf-protection=branch) \
 	$(if $(CONFIG_MITIGATION_RETHUNK)$(CONFIG_RETHUNK),-Zfunction-return=thunk-extern) \
 	$(if $(CONFIG_CALL_PADDING),-Zpatchable-function-entry=$(CONFIG_FUNCTION_PADDING_BYTES)$(comma)$(CONFIG_FUNCTION_PADDING_BYTES))
@@ -67,7 +69,8 @@ objtool-step = $(if $(strip $(cmd_objtool)),$(if $(filter ;,$(firstword $(cmd_ob
 # A static library with link-time optimisation holds the module in a single member.
 quiet_cmd_toa_object = RUSTC $(quiet_modtag) $@
       cmd_toa_object = RUSTC_BOOTSTRAP=1 $(rust-driver) $(rust-flags) --edition=2021 --crate-name toa \
-	--crate-type staticlib -Clto=fat --extern kernel -Zcrate-attr=no_std $(crate-features) --cfg MODULE \
+	--crate-type staticlib -Copt-level=2 -Clto=fat --extern kernel -Zcrate-attr=no_std \
+	$(crate-features) --cfg MODULE \
 	--out-dir $(own) --emit=dep-info=$(depfile),link $< && \
 	ar p $(own)/libtoa.a $$(ar t $(own)/libtoa.a | grep '^toa\.') >$@ $(objtool-step)
 
