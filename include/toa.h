@@ -12,25 +12,35 @@
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/irqflags.h>
+#include <linux/jump_label.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/net.h>
+#include <linux/netfilter.h>
 #include <linux/percpu.h>
 #include <linux/printk.h>
 #include <linux/proc_fs.h>
+#include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/seq_file_net.h>
 #include <linux/skbuff.h>
+#include <linux/siphash.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/tcp.h>
+#include <linux/timekeeping.h>
 #include <linux/tracepoint.h>
+#include <linux/uaccess.h>
 #include <linux/workqueue.h>
 #include <net/mptcp.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 #include <net/sock.h>
+#include <net/tcp.h>
 #include <net/tcp_states.h>
+#include <uapi/linux/toa.h>
 
 /*
  * Where the fields we read lie. The offset and the size come from the C compiler, so that no
@@ -43,12 +53,17 @@
 
 enum toa_field {
 	TOA_FIELD(SOCKET_SK, struct socket, sk),
+	TOA_FIELD(SK_NET, struct sock, __sk_common.skc_net),
 	TOA_FIELD(SK_FAMILY, struct sock, __sk_common.skc_family),
 	TOA_FIELD(SK_STATE, struct sock, __sk_common.skc_state),
 	TOA_FIELD(SK_DADDR, struct sock, __sk_common.skc_daddr),
 	TOA_FIELD(SK_DPORT, struct sock, __sk_common.skc_dport),
 	TOA_FIELD(SK_V6_DADDR, struct sock, __sk_common.skc_v6_daddr),
+	TOA_FIELD(SK_RCV_SADDR, struct sock, __sk_common.skc_rcv_saddr),
+	TOA_FIELD(SK_NUM, struct sock, __sk_common.skc_num),
+	TOA_FIELD(SK_V6_RCV_SADDR, struct sock, __sk_common.skc_v6_rcv_saddr),
 	TOA_FIELD(SKB_HEAD, struct sk_buff, head),
+	TOA_FIELD(SKB_LEN, struct sk_buff, len),
 	TOA_FIELD(SKB_TRANSPORT_HEADER, struct sk_buff, transport_header),
 	TOA_FIELD(TRACEPOINT_NAME, struct tracepoint, name),
 };
@@ -78,6 +93,10 @@ enum toa_register {
 	TOA_REGISTER(REGS_ARG0, di),
 	TOA_REGISTER(REGS_ARG1, si),
 	TOA_REGISTER(REGS_ARG2, dx),
+	TOA_REGISTER(REGS_ARG3, cx),
+	TOA_REGISTER(REGS_ARG4, r8),
+	TOA_REGISTER(REGS_ARG5, r9),
+	TOA_REGISTER(REGS_SP, sp),
 	TOA_REGISTER(REGS_IP, ip),
 };
 
@@ -94,17 +113,41 @@ enum toa_register {
 enum toa_constant {
 	TOA_AF_INET = AF_INET,
 	TOA_AF_INET6 = AF_INET6,
+	TOA_PF_INET = PF_INET,
+	TOA_PAGE_SIZE = PAGE_SIZE,
 	TOA_TCP_SYN_SENT = TCP_SYN_SENT,
 	TOA_TCP_CLOSE = TCP_CLOSE,
+	TOA_TCP_SYNACK_FASTOPEN = TCP_SYNACK_FASTOPEN,
+	TOA_TCP_SYNACK_COOKIE = TCP_SYNACK_COOKIE,
 	TOA_MPTCP = IS_ENABLED(CONFIG_MPTCP),
 	/* PERMANENT: switching ftrace off is refused, rather than switching us off silently. */
 	TOA_FTRACE_OBSERVE = FTRACE_OPS_FL_PERMANENT | TOA_FTRACE_FLAGS,
 	TOA_FTRACE_REPLACE = TOA_FTRACE_OBSERVE | FTRACE_OPS_FL_IPMODIFY,
+	TOA_SEQ_NET_PRIVATE = sizeof(struct seq_net_private),
 	TOA_PREEMPT_RT = IS_ENABLED(CONFIG_PREEMPT_RT),
 };
 
+/* Parameters, by the number that Rust knows them by. */
+enum toa_parameter {
+	TOA_PARAM_KINDS,
+	TOA_PARAM_TRUSTED,
+	TOA_PARAM_PORTS,
+	TOA_PARAM_SYN_MAX,
+	TOA_PARAM_SYN_SECONDS,
+};
+
+/* Warnings that are each logged once a minute at most. */
+#define TOA_WARNINGS 8
+
+/* What Rust has for src/linux/param.c. */
+int toa_param_set(unsigned int parameter, const char *text);
+int toa_param_get(unsigned int parameter, char *page);
+void toa_param_free(unsigned int parameter);
+
 /* src/linux/helpers.c, each with the meaning of the kernel's function or macro of that name. */
 void *rust_helper_alloc_percpu(size_t size, size_t align);
+void rust_helper_cond_resched(void);
+unsigned long rust_helper_copy_to_user(void *to, const void *from, unsigned long length);
 unsigned int rust_helper_cpumask_next_online(int cpu);
 unsigned int rust_helper_cpumask_next_possible(int cpu);
 void rust_helper_init_work(struct work_struct *work, work_func_t func);
@@ -114,6 +157,7 @@ struct kmem_cache *rust_helper_kmem_cache_create(const char *name, size_t size, 
 void *rust_helper_kvzalloc(size_t size);
 unsigned long rust_helper_local_irq_save(void);
 void rust_helper_local_irq_restore(unsigned long flags);
+bool rust_helper_limited(unsigned int warning);
 void *rust_helper_net_generic(const struct net *net, unsigned int id);
 unsigned int rust_helper_nr_cpu_ids(void);
 void *rust_helper_per_cpu_ptr(void *ptr, unsigned int cpu);
@@ -123,10 +167,11 @@ void rust_helper_queue_unbound_work(struct work_struct *work);
 void rust_helper_raw_spin_lock(raw_spinlock_t *lock);
 void rust_helper_raw_spin_lock_init(raw_spinlock_t *lock);
 void rust_helper_raw_spin_unlock(raw_spinlock_t *lock);
+struct net *rust_helper_seq_file_net(struct seq_file *seq);
 struct net *rust_helper_seq_file_single_net(struct seq_file *seq);
 bool rust_helper_sk_is_mptcp(const struct sock *sk);
-struct net *rust_helper_sock_net(const struct sock *sk);
-void rust_helper_this_cpu_inc(unsigned long *ptr);
+__u64 rust_helper_siphash(const void *data, size_t length, const __u64 key[2]);
+void rust_helper_this_cpu_add(unsigned long *ptr, unsigned long number);
 void *rust_helper_this_cpu_ptr(void *ptr);
 unsigned long rust_helper_totalram_pages(void);
 void rust_helper_tracepoint_synchronize_unregister(void);

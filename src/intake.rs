@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way in: from the segment that completes a handshake to a record.
+//! The way in: from the segments of a handshake to a record.
 
 use kernel::{prelude::*, sync::Arc};
 
 use crate::{
     linux::{
-        inet::{ChildHooks, OnChild},
-        sock::{Peer, Sock},
+        inet::{ChildHooks, OnChild, Segment},
+        printk,
+        sock::{End, Sock},
     },
-    option,
-    record::Records,
-    stats::{Counter, Stats},
+    option::{self, Client, Reading},
+    params::{self, Warning},
+    record::From,
+    stats::{Counter, NetStats, World},
 };
 
-/// Reads the option of new connections, until it is dropped.
+/// Reads the options of new connections, until it is dropped.
 pub(crate) struct Intake {
     _hooks: ChildHooks<Reader>,
 }
@@ -23,38 +25,172 @@ pub(crate) struct Intake {
 ///
 /// # Errors
 ///
-/// Those of the hook.
-pub(crate) fn start(records: Arc<Records>, stats: Arc<Stats>) -> Result<Intake> {
+/// Those of the hooks.
+pub(crate) fn start(world: Arc<World>) -> Result<Intake> {
+    let syns = !world.syns().is_off();
     Ok(Intake {
-        _hooks: ChildHooks::new(Reader { records, stats })?,
+        _hooks: ChildHooks::new(Reader(world), syns)?,
     })
 }
 
 #[derive(Clone)]
-struct Reader {
-    records: Arc<Records>,
-    stats: Arc<Stats>,
+struct Reader(Arc<World>);
+
+/// Reads the options of `segment`.
+#[inline]
+fn read(segment: Segment<'_>) -> Reading {
+    option::read(segment.options, segment.syn, params::kinds())
+}
+
+/// Whether an option on connection `sk` counts, as far as the parameters decide that.
+#[inline]
+fn is_allowed(sk: Sock<'_>) -> Result<(), Counter> {
+    if !params::selects(sk.local_port()) {
+        return Err(Counter::PortNotSelected);
+    }
+    if !params::trusts(sk.peer().address) {
+        return Err(Counter::NotTrusted);
+    }
+    Ok(())
+}
+
+/// Counts what a segment of `sk` has, and returns the client that it names if that counts.
+#[inline]
+fn judge(sk: Sock<'_>, segment: Segment<'_>, stats: &NetStats) -> Option<Client> {
+    let reading = read(segment);
+    if reading != Reading::default() {
+        count(&reading, stats);
+    }
+    let client = reading.client?;
+    if let Err(counter) = is_allowed(sk) {
+        refuse(sk.peer(), counter, stats);
+        return None;
+    }
+    Some(client)
+}
+
+fn count(reading: &Reading, stats: &NetStats) {
+    for index in reading.seen.indices() {
+        stats.count_option(index);
+    }
+    if reading.malformed {
+        stats.count(Counter::Malformed);
+    }
+    let other = reading.seen.without(params::kinds());
+    if reading.client.is_none() && other.give_client() {
+        printk::warn_seldom(
+            Warning::OtherKind as u32,
+            format_args!(
+                "options of kind {other} arrive and are not read, for kinds={}: add to it what your load balancer uses",
+                params::kinds()
+            ),
+        );
+    }
+}
+
+#[cold]
+fn refuse(peer: End, counter: Counter, stats: &NetStats) {
+    if matches!(counter, Counter::NotTrusted) {
+        printk::warn_seldom(
+            Warning::Untrusted as u32,
+            format_args!(
+                "options from {peer} are ignored: add it to trusted= if it is a load balancer, else it forges addresses"
+            ),
+        );
+    }
+    stats.count(counter);
+}
+
+impl Reader {
+    /// Keeps the client of connection `sk` with `peer`.
+    #[inline]
+    fn keep(&self, sk: Sock<'_>, peer: End, client: &Client, from: From, stats: &NetStats) {
+        match self.0.records().insert(sk, peer, client, from) {
+            Ok(record) => {
+                stats.count_record();
+                if record.is_ipv6() {
+                    stats.count(Counter::Ip6AddressAlloc);
+                }
+            }
+            Err(_) => {
+                stats.count(Counter::RecordLost);
+                printk::warn_seldom(
+                    Warning::RecordLost as u32,
+                    format_args!("no memory for clients of new connections, which show the load balancer: free some"),
+                );
+            }
+        }
+    }
+}
+
+/// The segment that an option came with.
+#[inline]
+fn origin(segment: Segment<'_>) -> From {
+    match segment {
+        Segment { syn: true, .. } => From::Syn,
+        Segment { data: true, .. } => From::Data,
+        _ => From::Ack,
+    }
 }
 
 impl OnChild for Reader {
     #[inline]
-    fn child(&self, sk: Sock<'_>, options: &[u8]) {
-        let client = option::client(options);
-        self.stats.of(sk.net()).count(match client {
-            Some(_) => Counter::SynRecvSockToa,
-            None => Counter::SynRecvSockNoToa,
+    fn syn(&self, request: Sock<'_>, segment: Segment<'_>, cookie: bool) {
+        let stats = self.0.stats(request.net());
+        let mut client = judge(request, segment, stats);
+        if client.is_some() {
+            stats.count(if cookie {
+                Counter::SynCookie
+            } else {
+                Counter::SynKept
+            });
+        }
+        if cookie {
+            client = None;
+        }
+        self.0.syns().begin(request, client, |net, counter| {
+            self.0.stats(net).count(counter)
         });
-        if let Some(client) = client {
-            // The record of an MPTCP connection is that of the socket that servers get.
-            if !sk.is_subflow() {
-                self.records.insert(sk, sk.peer(), client);
-            }
+    }
+
+    #[inline]
+    fn child(&self, sk: Sock<'_>, segment: Segment<'_>) {
+        let stats = self.0.stats(sk.net());
+        let own = judge(sk, segment, stats);
+        // With Fast Open the segment is the SYN itself, of which nothing is kept.
+        let kept = self
+            .0
+            .syns()
+            .take(sk, |net, counter| self.0.stats(net).count(counter));
+        if kept.is_some() {
+            stats.count(match own {
+                Some(_) => Counter::SynSuperseded,
+                None => Counter::SynUsed,
+            });
+        }
+        let (client, from) = match (&own, &kept) {
+            (Some(own), _) => (own, origin(segment)),
+            (None, Some(kept)) => (kept, From::Syn),
+            (None, None) => return stats.count(Counter::SynRecvSockNoToa),
+        };
+        stats.count(Counter::SynRecvSockToa);
+        // The record of an MPTCP connection is that of the socket that servers get.
+        if !sk.is_subflow() {
+            self.keep(sk, sk.peer(), client, from, stats);
         }
     }
 
-    fn mptcp(&self, sk: Sock<'_>, peer: Peer, options: &[u8]) {
-        if let Some(client) = option::client(options) {
-            self.records.insert(sk, peer, client);
-        }
+    fn mptcp(&self, sk: Sock<'_>, request: Sock<'_>, segment: Segment<'_>) {
+        // `child` counts, and takes what was kept.
+        let own = read(segment).client.filter(|_| is_allowed(request).is_ok());
+        let (client, from) = match own {
+            Some(own) => (own, origin(segment)),
+            None => match self.0.syns().get(request) {
+                Some(kept) => (kept, From::Syn),
+                None => return,
+            },
+        };
+        let stats = self.0.stats(request.net());
+        self.keep(sk, request.peer(), &client, from, stats);
     }
 }

@@ -9,11 +9,11 @@ use kernel::{
 
 use crate::{
     linux::{
-        inet::{Family, NameHooks, OnGetName, PeerName},
-        sock::Sock,
+        inet::{Family, NameHooks, OnGetName},
+        sock::{End, Sock},
     },
-    record::{Record, Records},
-    stats::{Counter, Stats},
+    record::Record,
+    stats::{Counter, World},
 };
 
 /// Answers with clients' addresses, until it is dropped.
@@ -26,55 +26,46 @@ pub(crate) struct Peername {
 /// # Errors
 ///
 /// Those of the hooks.
-pub(crate) fn start(records: Arc<Records>, stats: Arc<Stats>) -> Result<Peername> {
+pub(crate) fn start(world: Arc<World>) -> Result<Peername> {
     Ok(Peername {
-        _hooks: NameHooks::new(Answerer { records, stats })?,
+        _hooks: NameHooks::new(Answerer(world))?,
     })
 }
 
 #[derive(Clone)]
-struct Answerer {
-    records: Arc<Records>,
-    stats: Arc<Stats>,
-}
+struct Answerer(Arc<World>);
 
 impl Answerer {
     /// What to answer, and how that counts.
     #[inline]
-    fn answer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> (Option<PeerName>, Counter) {
+    fn answer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> (Option<End>, Counter) {
         let rcu = rcu::read_lock();
-        let record = self.records.find(sk, &rcu).copied();
+        let record = self.0.records().find(sk, &rcu).copied();
         drop(rcu);
 
         match record {
             None => (None, Counter::GetnameToaEmpty),
-            Some(Record { peer, .. }) if peer != sk.peer() || !sk.is_connected(at_accept) => {
+            Some(record) if !record.is_of(sk) || !sk.is_connected(at_accept) => {
                 (None, Counter::GetnameToaMismatch)
             }
-            Some(Record { client, .. }) if client.address.is_ipv6() && family == Family::Inet => {
+            Some(record) if record.is_ipv6() && family == Family::Inet => {
                 (None, Counter::GetnameToaBypass)
             }
-            Some(Record { client, .. }) => (
-                Some(PeerName {
-                    address: client.address,
-                    port: client.port,
-                }),
-                Counter::GetnameToaOk,
-            ),
+            Some(Record { client, .. }) => (Some(client), Counter::GetnameToaOk),
         }
     }
 }
 
 impl OnGetName for Answerer {
     #[inline]
-    fn peer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> Option<PeerName> {
+    fn peer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> Option<End> {
         let (name, counter) = self.answer(sk, family, at_accept);
-        self.stats.of(sk.net()).count(counter);
+        self.0.stats(sk.net()).count(counter);
         name
     }
 
     #[inline]
     fn own(&self, sk: Sock<'_>) {
-        self.stats.of(sk.net()).count(Counter::GetnameToaEmpty);
+        self.0.stats(sk.net()).count(Counter::GetnameToaEmpty);
     }
 }

@@ -2,6 +2,8 @@
 
 //! What we know of one connection, and the table of them.
 
+use core::net::Ipv6Addr;
+
 use kernel::{
     prelude::*,
     sync::{rcu, Arc},
@@ -9,64 +11,158 @@ use kernel::{
 
 use crate::{
     linux::{
+        alloc::memory_pages,
         inet::{EndHooks, OnEnd},
         printk,
-        sock::{Peer, Sock},
+        sock::{End, Sock},
         table::{NoMemory, Table},
     },
-    option::Client,
-    stats::{Counter, Stats},
+    option::{Client, Service},
+    stats::{Counter, World},
 };
 
+/// The segment that an option came with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// The first of the handshake.
+    Syn = 1,
+    /// The last of the handshake.
+    Ack = 2,
+    /// The same, with data.
+    Data = 3,
+}
+
 /// What a load balancer told us of one connection.
+///
+/// One for each connection, so that each byte counts: with what the table adds it takes 64.
 #[derive(Clone, Copy)]
 pub(crate) struct Record {
-    /// The client, as the option named it.
-    pub(crate) client: Client,
+    /// The client, as the option named it. Without a port in the option, with that of `peer`.
+    pub(crate) client: End,
     /// The other end as the socket saw it, which is the balancer. A socket whose other end is
     /// another has been used for another connection since.
-    pub(crate) peer: Peer,
+    pub(crate) peer: End,
+    /// The kind of the option.
+    pub(crate) kind: u8,
+    /// The segment that it came with.
+    pub(crate) from: From,
+    /// Whether a [`Service`] is known too, which lies in a table of its own.
+    pub(crate) has_service: bool,
+}
+
+impl Record {
+    /// Whether it is of the connection that `sk` has now.
+    #[inline]
+    pub(crate) fn is_of(&self, sk: Sock<'_>) -> bool {
+        self.peer == sk.peer()
+    }
+
+    /// Whether the client has an IPv6 address.
+    #[inline]
+    pub(crate) fn is_ipv6(&self) -> bool {
+        is_ipv6(self.client.address)
+    }
+}
+
+/// Whether an address is not that of IPv4 in its mapped form.
+#[inline]
+pub(crate) fn is_ipv6(address: Ipv6Addr) -> bool {
+    address.to_ipv4_mapped().is_none()
 }
 
 /// The records of all live connections that carried the option.
 pub(crate) struct Records {
     table: Table<Record>,
-    stats: Arc<Stats>,
-}
-
-/// Makes the empty table; may sleep. A failure is logged.
-///
-/// # Errors
-///
-/// `ENOMEM`.
-pub(crate) fn start(stats: Arc<Stats>) -> Result<Arc<Records>> {
-    let table = Table::new(c"toa_record").map_err(|error| {
-        printk::failed(
-            format_args!("allocating the connection table"),
-            error,
-            "free some memory",
-        )
-    })?;
-    Ok(Arc::new(Records { table, stats }, GFP_KERNEL)?)
+    services: Table<Service>,
 }
 
 impl Records {
-    /// Keeps `client` for the new connection of `sk` with `peer`; softirq. Without memory for it the server sees the
-    /// balancer, and the loss is counted.
-    pub(crate) fn insert(&self, sk: Sock<'_>, peer: Peer, client: Client) {
-        let inserted = self.table.insert(sk.key(), Record { client, peer });
-        let stats = self.stats.of(sk.net());
-        match inserted {
-            Ok(()) if client.address.is_ipv6() => stats.count(Counter::Ip6AddressAlloc),
-            Ok(()) => {}
-            Err(NoMemory) => stats.count(Counter::RecordLost),
+    /// Makes the empty tables; may sleep. A failure is logged.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        Self::allocate().map_err(|error| {
+            printk::failed(
+                format_args!("allocating the connection table"),
+                error,
+                "free some memory",
+            )
+        })
+    }
+
+    fn allocate() -> Result<Self> {
+        // One bucket for 32 KiB of memory: 0.02 % of it. A server that holds more tagged
+        // connections than buckets has spent over 10 % of its memory on their sockets.
+        let buckets = (memory_pages() / 8)
+            .next_power_of_two()
+            .clamp(1 << 10, 1 << 20);
+        Ok(Self {
+            table: Table::new(c"toa_record", buckets)?,
+            // Few load balancers name the service.
+            services: Table::new(c"toa_service", buckets / 8)?,
+        })
+    }
+
+    /// Keeps what was told of the new connection of `sk` with `peer`; softirq.
+    ///
+    /// # Errors
+    ///
+    /// No memory: nothing is kept, and the server sees the balancer.
+    #[inline]
+    pub(crate) fn insert(
+        &self,
+        sk: Sock<'_>,
+        peer: End,
+        client: &Client,
+        from: From,
+    ) -> Result<Record, NoMemory> {
+        let mut record = Record {
+            client: End {
+                address: client.address,
+                port: client.port.unwrap_or(peer.port),
+            },
+            peer,
+            kind: client.kind,
+            from,
+            has_service: false,
+        };
+        if let Some(service) = client.service {
+            // First, so that whoever finds the record finds the service too.
+            record.has_service = self.services.insert(sk.key(), service).is_ok();
         }
+        let inserted = self.table.insert(sk.key(), record);
+        if inserted.is_err() && record.has_service {
+            self.services.remove(sk.key());
+        }
+        inserted.map(|()| record)
     }
 
     /// The record of connection `sk`; any context.
     #[inline]
     pub(crate) fn find<'a>(&'a self, sk: Sock<'_>, rcu: &'a rcu::Guard) -> Option<&'a Record> {
         self.table.find(sk.key(), rcu)
+    }
+
+    /// The service of connection `sk`, where its record says that there is one; any context.
+    pub(crate) fn service(&self, sk: Sock<'_>, rcu: &rcu::Guard) -> Option<Service> {
+        self.services.find(sk.key(), rcu).copied()
+    }
+
+    /// Removes the record of connection `sk` and returns it; any context.
+    #[inline]
+    fn remove(&self, sk: Sock<'_>) -> Option<Record> {
+        let record = self.table.remove(sk.key())?;
+        if record.has_service {
+            self.services.remove(sk.key());
+        }
+        Some(record)
+    }
+
+    /// The table of records, to list them.
+    pub(crate) fn table(&self) -> &Table<Record> {
+        &self.table
     }
 }
 
@@ -81,24 +177,26 @@ impl EndOfLife {
     /// # Errors
     ///
     /// Those of the hooks.
-    pub(crate) fn start(records: Arc<Records>) -> Result<Self> {
+    pub(crate) fn start(world: Arc<World>) -> Result<Self> {
         Ok(Self {
-            _hooks: EndHooks::new(Forget(records))?,
+            _hooks: EndHooks::new(Forget(world))?,
         })
     }
 }
 
 #[derive(Clone)]
-struct Forget(Arc<Records>);
+struct Forget(Arc<World>);
 
 impl OnEnd for Forget {
     #[inline]
     fn end(&self, sk: Sock<'_>) {
-        let Some(record) = self.0.table.remove(sk.key()) else {
+        let Some(record) = self.0.records().remove(sk) else {
             return;
         };
-        if record.client.address.is_ipv6() {
-            self.0.stats.of(sk.net()).count(Counter::Ip6AddressFree);
+        let stats = self.0.stats(sk.net());
+        stats.uncount_record();
+        if record.is_ipv6() {
+            stats.count(Counter::Ip6AddressFree);
         }
     }
 }

@@ -1,21 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters, and /proc/net/toa_stats, which shows those of one network namespace.
+//! What network namespaces count, and the files that show it: /proc/net/toa_stats the counters,
+//! /proc/net/toa the live connections.
 
 use core::{
     ffi::CStr,
     fmt::{self, Write},
 };
 
-use kernel::{prelude::*, sync::Arc};
+use kernel::{
+    prelude::*,
+    sync::{rcu, Arc},
+};
 
-use crate::linux::{netns, online_cpus, seq_file::SeqFile, sock::Net, Counters};
+use crate::{
+    linux::{
+        netns::{self, PerNet},
+        online_cpus, possible_cpus,
+        seq_file::SeqFile,
+        sock::{End, Net, Sock},
+        Counters,
+    },
+    option::{Service, KINDS},
+    record::{From, Record, Records},
+    syn::Syns,
+};
 
 /// Declares the counters with the names of their rows, in the order of the rows.
 macro_rules! counters {
     ($($(#[doc = $text:literal])+ $counter:ident = $row:literal,)+) => {
         /// What is counted, per CPU and network namespace.
         #[derive(Clone, Copy)]
+        #[expect(dead_code)] // Those of kinds are counted by their index.
         pub(crate) enum Counter {
             $($(#[doc = $text])+ $counter,)+
         }
@@ -43,31 +59,96 @@ counters! {
     Ip6AddressAlloc = "ip6_address_alloc",
     /// The record of a client with an IPv6 address was freed.
     Ip6AddressFree = "ip6_address_free",
-    // Ours.
-    /// There was no memory for a record: the server saw the load balancer.
+    // Ours. Those of kinds are in the order of `KINDS`.
+    /// A SYN or the segment that made a connection had a well-formed option of this kind, whether that
+    /// is read or not.
+    Option254 = "option_254",
+    /// The same.
+    Option253 = "option_253",
+    /// The same.
+    Option252 = "option_252",
+    /// The same.
+    Option250 = "option_250",
+    /// The same.
+    Option249 = "option_249",
+    /// The same.
+    Option202 = "option_202",
+    /// The same.
+    Option201 = "option_201",
+    /// The same.
+    Option200 = "option_200",
+    /// The same.
+    Option28 = "option_28",
+    /// A segment had an option of a kind that is read, but in no known form, or broken options.
+    Malformed = "malformed",
+    /// An option was ignored because `trusted` does not have its sender.
+    NotTrusted = "not_trusted",
+    /// An option was ignored because `ports` does not have the local port.
+    PortNotSelected = "port_not_selected",
+    /// The client that a SYN named was kept until the connection is made.
+    SynKept = "syn_kept",
+    /// It became the client of the connection.
+    SynUsed = "syn_used",
+    /// The segment that made the connection named a client itself, or the sender began anew.
+    SynSuperseded = "syn_superseded",
+    /// No connection was made within `syn_seconds`.
+    SynExpired = "syn_expired",
+    /// It was the oldest when there were more than `syn_max`.
+    SynDropped = "syn_dropped",
+    /// A SYN with a client was answered with a SYN cookie, and so not kept.
+    SynCookie = "syn_cookie",
+    /// There was no memory for a record: the server sees the load balancer.
     RecordLost = "record_lost",
+    /// `getsockopt()` answered with what is known of a client.
+    SockoptOk = "sockopt_ok",
+    /// `getsockopt()` had nothing to answer with.
+    SockoptEmpty = "sockopt_empty",
+    /// Records that there are now: the sum is shown in the first column.
+    RecordsLive = "records_live",
 }
 
-/// The counters of all network namespaces.
-pub(crate) struct Stats(netns::PerNet<NetStats>);
+/// All that the module knows, and what it counts in each network namespace.
+pub(crate) struct World(PerNet<NetStats>);
+
+/// What network namespaces share.
+pub(crate) struct Stores {
+    records: Records,
+    syns: Syns,
+}
 
 /// The counters of one network namespace.
 pub(crate) struct NetStats(Counters<{ ROWS.len() }>);
 
-/// Makes counters and files in all network namespaces; may sleep. A failure is logged.
-///
-/// # Errors
-///
-/// `EBUSY`: the file exists. `ENOMEM`.
-pub(crate) fn start() -> Result<Arc<Stats>> {
-    Ok(Arc::new(Stats(netns::PerNet::new()?), GFP_KERNEL)?)
-}
+impl World {
+    /// Makes tables, counters and files in all network namespaces; may sleep. A failure is logged.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY`: a file exists. `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let stores = Stores {
+            records: Records::new()?,
+            syns: Syns::new()?,
+        };
+        Ok(Arc::new(Self(PerNet::new(stores)?), GFP_KERNEL)?)
+    }
 
-impl Stats {
     /// The counters of namespace `net`; any context.
     #[inline]
-    pub(crate) fn of<'a>(&'a self, net: Net<'a>) -> &'a NetStats {
+    pub(crate) fn stats<'a>(&'a self, net: Net<'a>) -> &'a NetStats {
         self.0.of(net)
+    }
+
+    /// The records of live connections.
+    #[inline]
+    pub(crate) fn records(&self) -> &Records {
+        &self.0.shared().records
+    }
+
+    /// What SYNs carried.
+    #[inline]
+    pub(crate) fn syns(&self) -> &Syns {
+        &self.0.shared().syns
     }
 }
 
@@ -75,16 +156,43 @@ impl NetStats {
     /// Counts one event; any context.
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
-        self.0.increment(counter as usize);
+        self.0.add(counter as usize, 1);
+    }
+
+    /// Counts an option of the kind with this index in [`KINDS`]; any context.
+    #[inline]
+    pub(crate) fn count_option(&self, index: usize) {
+        self.0.add(Counter::Option254 as usize + index, 1);
+    }
+
+    /// Counts a new record; any context.
+    #[inline]
+    pub(crate) fn count_record(&self) {
+        self.0.add(Counter::RecordsLive as usize, 1);
+    }
+
+    /// Counts the end of a record; any context.
+    #[inline]
+    pub(crate) fn uncount_record(&self) {
+        // The sum over the CPUs wraps to what it should be.
+        self.0.add(Counter::RecordsLive as usize, usize::MAX);
     }
 }
 
+const _: () = assert!(Counter::Malformed as usize - Counter::Option254 as usize == KINDS.len());
+
 impl netns::State for NetStats {
-    const FILE: &'static CStr = c"toa_stats";
-    const PATH: &'static CStr = c"/proc/net/toa_stats";
+    type Shared = Stores;
+
+    const FILE: &'static CStr = c"/proc/net/toa_stats";
+    const LIST: &'static CStr = c"/proc/net/toa";
 
     fn new() -> Result<Self> {
         Ok(Self(Counters::new()?))
+    }
+
+    fn ended(stores: &Stores, net: Net<'_>) {
+        stores.syns.forget(net);
     }
 
     // The widths are those of other TOA modules: scripts cut columns by them.
@@ -96,11 +204,70 @@ impl netns::State for NetStats {
         writeln!(out)?;
         for (index, row) in ROWS.iter().enumerate() {
             write!(out, "{row:<25}:")?;
+            // A CPU may have forgotten more than it made, or be offline by now.
+            let mut live = (index == Counter::RecordsLive as usize).then(|| {
+                possible_cpus().fold(0, |sum: usize, cpu| {
+                    sum.wrapping_add(self.0.read(cpu, index))
+                })
+            });
             for cpu in online_cpus() {
-                write!(out, "{:>10} ", self.0.read(cpu, index))?;
+                let number = match &mut live {
+                    Some(live) => core::mem::take(live),
+                    None => self.0.read(cpu, index),
+                };
+                write!(out, "{number:>10} ")?;
             }
             writeln!(out)?;
         }
         Ok(())
+    }
+
+    fn steps(stores: &Stores) -> usize {
+        stores.records.table().buckets()
+    }
+
+    fn has(stores: &Stores, step: usize) -> bool {
+        stores.records.table().has(step)
+    }
+
+    fn list(stores: &Stores, net: Net<'_>, step: Option<usize>, out: &mut SeqFile) -> fmt::Result {
+        let Some(step) = step else {
+            return writeln!(out, "local balancer client kind from vip vpc");
+        };
+        let rcu = rcu::read_lock();
+        let look = |sk: Sock<'_>| {
+            let service = stores.records.service(sk, &rcu);
+            (sk.net() == net, sk.local(), service)
+        };
+        let mut written = Ok(());
+        let show = |(here, local, service), record: Record| {
+            if here {
+                let service = record.has_service.then_some(service).flatten();
+                written = written.and(write_row(out, local, &record, service));
+            }
+        };
+        stores.records.table().each(step, &rcu, look, show);
+        written
+    }
+}
+
+fn write_row(
+    out: &mut SeqFile,
+    local: End,
+    record: &Record,
+    service: Option<Service>,
+) -> fmt::Result {
+    let Record {
+        client, peer, kind, ..
+    } = record;
+    let from = match record.from {
+        From::Syn => "syn",
+        From::Ack => "ack",
+        From::Data => "data",
+    };
+    write!(out, "{local} {peer} {client} {kind} {from} ")?;
+    match service {
+        Some(Service { address, port, vpc }) => writeln!(out, "{} {vpc}", End { address, port }),
+        None => writeln!(out, "- -"),
     }
 }

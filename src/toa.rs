@@ -3,8 +3,9 @@
 //! The real client's address behind a load balancer.
 //!
 //! A load balancer that rewrites addresses puts the client's into a TCP option. This module reads
-//! it from the segment that completes the handshake ([`intake`]), keeps it per socket ([`record`])
-//! and answers `accept()`, `getpeername()` and `SO_PEERNAME` with it ([`peername`]).
+//! it from the segments of the handshake ([`intake`]), keeps it per socket ([`record`]) and answers
+//! `accept()`, `getpeername()` and `SO_PEERNAME` with it ([`peername`]), and `getsockopt()` with what
+//! an address cannot express ([`sockopt`]).
 //!
 //! Nothing of ours is ever stored in an object of the kernel: records lie in a table of our own,
 //! and what we see of the kernel's work we see through function and tracepoint hooks.
@@ -15,9 +16,13 @@ use linux::printk::info;
 mod intake;
 mod linux;
 mod option;
+mod params;
 mod peername;
+mod policy;
 mod record;
+mod sockopt;
 mod stats;
+mod syn;
 
 module! {
     type: Toa,
@@ -30,6 +35,7 @@ module! {
 /// The loaded module. Its parts stop in the order of the fields, which is the reverse of that in
 /// `init`: first the way in, then the way out, and the records when nothing can reach them any more.
 struct Toa {
+    _sockopt: sockopt::SockOpt,
     _intake: intake::Intake,
     _peername: peername::Peername,
     _end_of_life: record::EndOfLife,
@@ -38,15 +44,21 @@ struct Toa {
 
 impl kernel::Module for Toa {
     // Each part logs its own failure. An early return drops, and so undoes, what was started.
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        let stats = stats::start()?;
-        let records = record::start(stats.clone())?;
-        let end_of_life = record::EndOfLife::start(records.clone())?;
-        let peername = peername::start(records.clone(), stats.clone())?;
-        let intake = intake::start(records, stats)?;
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let world = stats::World::new()?;
+        let end_of_life = record::EndOfLife::start(world.clone())?;
+        let peername = peername::start(world.clone())?;
+        let intake = intake::start(world.clone())?;
+        let sockopt = sockopt::start(module, world)?;
 
+        if params::everyone_is_trusted() {
+            info!(
+                "any sender of options is believed: set trusted= to the load balancers' addresses"
+            );
+        }
         info!("toa loaded");
         Ok(Self {
+            _sockopt: sockopt,
             _intake: intake,
             _peername: peername,
             _end_of_life: end_of_life,

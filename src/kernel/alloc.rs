@@ -66,8 +66,8 @@ impl<T> KBox<T> {
     }
 
     /// Gives up the box for its pointer.
-    pub(crate) fn into_raw(this: Self) -> NonNull<T> {
-        core::mem::ManuallyDrop::new(this).pointer
+    pub fn into_raw(this: Self) -> *mut T {
+        core::mem::ManuallyDrop::new(this).pointer.as_ptr()
     }
 
     /// Makes a box of the pointer again.
@@ -75,10 +75,11 @@ impl<T> KBox<T> {
     /// # Safety
     ///
     /// `pointer` came from [`Self::into_raw`], and nobody else uses it.
-    pub(crate) unsafe fn from_raw(pointer: NonNull<T>) -> Self {
+    pub unsafe fn from_raw(pointer: *mut T) -> Self {
         // INVARIANT: By the contract.
         Self {
-            pointer,
+            // SAFETY: By the contract it is not null.
+            pointer: unsafe { NonNull::new_unchecked(pointer) },
             value: PhantomData,
         }
     }

@@ -42,11 +42,16 @@ macro_rules! codes {
 
 codes! {
     ENOENT = 2: "No such file or directory."
+    ESRCH = 3: "No such process."
+    EAGAIN = 11: "Try again."
     ENOMEM = 12: "Out of memory."
+    EFAULT = 14: "Bad address."
     EBUSY = 16: "Device or resource busy."
     EEXIST = 17: "File exists."
     ENODEV = 19: "No such device."
     EINVAL = 22: "Invalid argument."
+    ENOPROTOOPT = 92: "Protocol not available."
+    ENOTCONN = 107: "Transport endpoint is not connected."
 }
 
 impl Error {

@@ -18,6 +18,13 @@ pub trait Module: Sized + Sync + Send {
 #[repr(transparent)]
 pub struct ThisModule(c_void);
 
+impl ThisModule {
+    /// The kernel's own pointer.
+    pub fn as_ptr(&self) -> *mut c_void {
+        core::ptr::from_ref(self).cast_mut().cast()
+    }
+}
+
 /// Declares the module: its type, and what `modinfo` shows.
 #[macro_export]
 macro_rules! module {

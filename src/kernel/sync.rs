@@ -70,8 +70,11 @@ impl<T> Arc<T> {
             },
             flags,
         )?;
+        // SAFETY: The pointer of a box is not null.
         // INVARIANT: The one owner is counted.
-        Ok(Self(KBox::into_raw(shared)))
+        Ok(Self(unsafe {
+            NonNull::new_unchecked(KBox::into_raw(shared))
+        }))
     }
 }
 
@@ -106,7 +109,7 @@ impl<T> Drop for Arc<T> {
             // What other owners did with the value comes before its drop.
             fence(Ordering::Acquire);
             // SAFETY: By the invariant, and no owner is left.
-            drop(unsafe { KBox::from_raw(self.0) });
+            drop(unsafe { KBox::from_raw(self.0.as_ptr()) });
         }
     }
 }

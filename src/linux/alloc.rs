@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Arrays too large for `kmalloc`.
+//! Arrays too large for `kmalloc`, and how much memory there is.
 
-use core::{ops::Deref, ptr::NonNull, slice};
+use core::{
+    ops::{Deref, DerefMut},
+    ptr::NonNull,
+    slice,
+};
 
 use kernel::prelude::*;
 
 use super::bindings;
 
+/// Memory of the machine, in pages.
+pub(crate) fn memory_pages() -> usize {
+    // SAFETY: Reads a counter.
+    unsafe { bindings::rust_helper_totalram_pages() }
+}
+
 /// An array of fixed length in virtually contiguous memory (`kvzalloc`).
-pub(super) struct Array<T> {
+pub(crate) struct Array<T> {
     first: NonNull<T>,
     length: usize,
 }
@@ -25,16 +35,30 @@ impl<T> Array<T> {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(length: usize, element: impl Fn() -> T) -> Result<Self> {
+    pub(crate) fn new(length: usize, mut element: impl FnMut() -> T) -> Result<Self> {
+        Self::try_new(length, || Ok(element()))
+    }
+
+    /// The same with elements whose making may fail.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; those of `element`.
+    pub(crate) fn try_new(length: usize, mut element: impl FnMut() -> Result<T>) -> Result<Self> {
         let bytes = length.checked_mul(size_of::<T>()).ok_or(ENOMEM)?;
         // SAFETY: Any size is allowed. Alignment is that of `kmalloc` or of a page.
         let memory = unsafe { bindings::rust_helper_kvzalloc(bytes) };
-        let first = NonNull::new(memory.cast::<T>()).ok_or(ENOMEM)?;
-        for index in 0..length {
+        let mut array = Self {
+            first: NonNull::new(memory.cast::<T>()).ok_or(ENOMEM)?,
+            length: 0,
+        };
+        while array.length < length {
+            let element = element()?;
             // SAFETY: Within the `length` elements just allocated, which nobody else has.
-            unsafe { first.add(index).write(element()) };
+            unsafe { array.first.add(array.length).write(element) };
+            array.length += 1;
         }
-        Ok(Self { first, length })
+        Ok(array)
     }
 }
 
@@ -43,8 +67,16 @@ impl<T> Deref for Array<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: `new` initialised `length` elements from `first` on.
+        // SAFETY: `try_new` initialised `length` elements from `first` on.
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.length) }
+    }
+}
+
+impl<T> DerefMut for Array<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: As in `deref`, and the array is borrowed exclusively.
+        unsafe { slice::from_raw_parts_mut(self.first.as_ptr(), self.length) }
     }
 }
 

@@ -33,6 +33,6 @@ macro_rules! opaque {
     )+};
 }
 
-opaque!(file ftrace_regs kmem_cache net proc_dir_entry pt_regs seq_file sock tracepoint);
+opaque!(file ftrace_regs kmem_cache module net proc_dir_entry pt_regs seq_file sock tracepoint);
 
 include!("bindings_generated.rs");

@@ -13,6 +13,16 @@ void *rust_helper_alloc_percpu(size_t size, size_t align)
 	return (void *)(uintptr_t)__alloc_percpu(size, align);
 }
 
+void rust_helper_cond_resched(void)
+{
+	cond_resched();
+}
+
+unsigned long rust_helper_copy_to_user(void *to, const void *from, unsigned long length)
+{
+	return copy_to_user((void __user *)to, from, length);
+}
+
 unsigned int rust_helper_cpumask_next_online(int cpu)
 {
 	return cpumask_next(cpu, cpu_online_mask);
@@ -61,6 +71,21 @@ void rust_helper_local_irq_restore(unsigned long flags)
 	local_irq_restore(flags);
 }
 
+bool rust_helper_limited(unsigned int warning)
+{
+	static struct ratelimit_state states[TOA_WARNINGS] = {
+		[0 ... TOA_WARNINGS - 1] = {
+			.lock = __RAW_SPIN_LOCK_UNLOCKED(states[0].lock),
+			.interval = 60 * HZ,
+			.burst = 1,
+			/* No line about lines that were left out. */
+			.flags = RATELIMIT_MSG_ON_RELEASE,
+		},
+	};
+
+	return warning >= TOA_WARNINGS || !__ratelimit(&states[warning]);
+}
+
 void *rust_helper_net_generic(const struct net *net, unsigned int id)
 {
 	return net_generic(net, id);
@@ -106,6 +131,11 @@ void rust_helper_raw_spin_unlock(raw_spinlock_t *lock)
 	raw_spin_unlock(lock);
 }
 
+struct net *rust_helper_seq_file_net(struct seq_file *seq)
+{
+	return seq_file_net(seq);
+}
+
 struct net *rust_helper_seq_file_single_net(struct seq_file *seq)
 {
 	return seq_file_single_net(seq);
@@ -116,14 +146,16 @@ bool rust_helper_sk_is_mptcp(const struct sock *sk)
 	return sk_is_mptcp(sk);
 }
 
-struct net *rust_helper_sock_net(const struct sock *sk)
+__u64 rust_helper_siphash(const void *data, size_t length, const __u64 key[2])
 {
-	return sock_net(sk);
+	const siphash_key_t siphash_key = { { key[0], key[1] } };
+
+	return siphash(data, length, &siphash_key);
 }
 
-void rust_helper_this_cpu_inc(unsigned long *ptr)
+void rust_helper_this_cpu_add(unsigned long *ptr, unsigned long number)
 {
-	this_cpu_inc(*(unsigned long __percpu *)(uintptr_t)ptr);
+	this_cpu_add(*(unsigned long __percpu *)(uintptr_t)ptr, number);
 }
 
 void *rust_helper_this_cpu_ptr(void *ptr)

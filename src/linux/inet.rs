@@ -2,10 +2,7 @@
 
 //! The places in Linux's TCP where a connection begins, is asked for its peer, and ends.
 
-use core::{
-    ffi::{c_void, CStr},
-    net::{IpAddr, Ipv6Addr},
-};
+use core::ffi::{c_void, CStr};
 
 use kernel::{prelude::*, sync::Arc};
 
@@ -15,37 +12,53 @@ use super::{
     ftrace::{Entry, Hook, Registers},
     irq,
     percpu::PerCpu,
-    sock::{Peer, Sock, SockKey},
+    sock::{End, Sock, SockKey},
     tracepoint::{Probe, SockProbe},
 };
 
-/// Passive opens: called when a connection was made from a listener.
-///
-/// `options` is what follows the fixed part of the TCP header in the segment that completed the
-/// handshake. Both run in softirq, before anybody can have accepted the connection, and must not
-/// sleep.
-pub(crate) trait OnChild: Send + Sync {
-    /// A TCP connection was made; `sk` is locked.
-    fn child(&self, sk: Sock<'_>, options: &[u8]);
+/// A segment of a handshake.
+#[derive(Clone, Copy)]
+pub(crate) struct Segment<'a> {
+    /// What follows the fixed part of its TCP header.
+    pub(crate) options: &'a [u8],
+    /// Whether it has SYN set.
+    pub(crate) syn: bool,
+    /// Whether it carries data.
+    pub(crate) data: bool,
+}
 
-    /// MPTCP socket `sk` was made for a connection with `peer`, whose TCP socket comes to `child`
-    /// later. Servers get this one.
-    fn mptcp(&self, sk: Sock<'_>, peer: Peer, options: &[u8]);
+/// Passive opens. All run in softirq, and must not sleep.
+pub(crate) trait OnChild: Send + Sync {
+    /// A listener got a SYN and answers it. `cookie`: nothing is kept of it.
+    fn syn(&self, request: Sock<'_>, segment: Segment<'_>, cookie: bool);
+
+    /// A TCP connection was made by `segment`; `sk` is locked, and nobody can have accepted it.
+    fn child(&self, sk: Sock<'_>, segment: Segment<'_>);
+
+    /// MPTCP socket `sk` was made for `request`, whose TCP socket comes to `child` later. Servers get
+    /// this one, and can have it before that.
+    fn mptcp(&self, sk: Sock<'_>, request: Sock<'_>, segment: Segment<'_>);
 }
 
 /// Hooks for passive opens, in place until dropped.
 pub(crate) struct ChildHooks<T: OnChild> {
     _child: Hook<ChildProcess<T>>,
     _mptcp: Option<(Hook<SynRecv>, Hook<TokenAccept<T>>)>,
+    _syn: Option<Hook<SendSynAck<T>>>,
 }
 
 impl<T: OnChild + Clone> ChildHooks<T> {
-    /// Puts the hooks in place; may sleep. A failure is logged.
+    /// Puts the hooks in place; may sleep. A failure is logged. `syns`: whether SYNs matter.
     ///
     /// # Errors
     ///
     /// Those of the function hooks. `ENOMEM`.
-    pub(crate) fn new(on_child: T) -> Result<Self> {
+    pub(crate) fn new(on_child: T, syns: bool) -> Result<Self> {
+        let syn = if syns {
+            Some(Hook::new(SendSynAck(on_child.clone()))?)
+        } else {
+            None
+        };
         let mptcp = if TOA_MPTCP != 0 {
             // SAFETY: No request and no options, all zero, are valid and need no drop.
             let stash = Arc::new(Stash(unsafe { PerCpu::zeroed() }?), GFP_KERNEL)?;
@@ -60,6 +73,7 @@ impl<T: OnChild + Clone> ChildHooks<T> {
         Ok(Self {
             _child: Hook::new(ChildProcess(on_child))?,
             _mptcp: mptcp,
+            _syn: syn,
         })
     }
 }
@@ -69,19 +83,22 @@ const FIXED_HEADER: usize = 20;
 /// The most bytes of options that a TCP header can have.
 const MAX_OPTIONS: usize = 40;
 
-/// The options of a segment.
+/// Looks at a segment.
 ///
 /// # Safety
 ///
-/// `segment` points to a `struct sk_buff` that lives for `'a`, whose TCP header is linear and was
-/// checked to be no longer than the segment (`tcp_v4_rcv`, `tcp_v6_rcv`).
+/// `segment` points to a `struct sk_buff` that lives for `'a`, whose data begins with the TCP header,
+/// which is linear and was checked to be no longer than the segment (`tcp_v4_rcv`, `tcp_v6_rcv`).
 #[inline(always)]
-unsafe fn options<'a>(segment: *const c_void) -> &'a [u8] {
+unsafe fn look<'a>(segment: *const c_void) -> Segment<'a> {
     const HEAD: Field<*const u8> = Field::new(SKB_HEAD_OFFSET, SKB_HEAD_SIZE);
+    const LENGTH: Field<u32> = Field::new(SKB_LEN_OFFSET, SKB_LEN_SIZE);
     const TRANSPORT_HEADER: Field<u16> =
         Field::new(SKB_TRANSPORT_HEADER_OFFSET, SKB_TRANSPORT_HEADER_SIZE);
     /// Where the header says its length in words of four bytes, in the upper half of the byte.
     const DATA_OFFSET: usize = 12;
+    const FLAGS: usize = 13;
+    const SYN: u8 = 0x02;
 
     // SAFETY: By the contract.
     unsafe {
@@ -89,10 +106,53 @@ unsafe fn options<'a>(segment: *const c_void) -> &'a [u8] {
             .read(segment)
             .add(usize::from(TRANSPORT_HEADER.read(segment)));
         let length = usize::from(header.add(DATA_OFFSET).read() >> 4) * 4;
-        core::slice::from_raw_parts(
-            header.add(FIXED_HEADER),
-            length.saturating_sub(FIXED_HEADER),
-        )
+        Segment {
+            options: core::slice::from_raw_parts(
+                header.add(FIXED_HEADER),
+                length.saturating_sub(FIXED_HEADER),
+            ),
+            syn: header.add(FLAGS).read() & SYN != 0,
+            data: LENGTH.read(segment) as usize > length,
+        }
+    }
+}
+
+/// Sees SYNs as they are answered.
+struct SendSynAck<T>(T);
+
+// SAFETY: `OnChild` does not sleep; nothing here calls TCP.
+unsafe impl<T: OnChild> Entry for SendSynAck<T> {
+    // Called through pointers, so that no compiler inlines them.
+    const FUNCTIONS: &'static [&'static CStr] = &[c"tcp_v4_send_synack", c"tcp_v6_send_synack"];
+    const REPLACES: bool = false;
+
+    #[inline(always)]
+    unsafe fn enter(&self, registers: Registers) {
+        // tcp_v4_send_synack(const struct sock *sk, struct dst_entry *dst, struct flowi *fl,
+        //                    struct request_sock *req, struct tcp_fastopen_cookie *foc,
+        //                    enum tcp_synack_type synack_type, struct sk_buff *syn_skb)
+        let segment = registers.argument::<6>() as *const c_void;
+        if segment.is_null() {
+            // The answer is sent once more.
+            return;
+        }
+        let kind = registers.argument::<5>() as u32;
+        // With Fast Open the SYN makes the connection, and the first argument is its socket, locked
+        // and not yet in the listener's queue.
+        let child = kind == TOA_TCP_SYNACK_FASTOPEN;
+        let sk = if child {
+            registers.argument::<0>()
+        } else {
+            registers.argument::<3>()
+        };
+        // SAFETY: The function is called with a segment that TCP has received, and the caller holds
+        // the request and the socket.
+        let (segment, sk) = unsafe { (look(segment), Sock::from_raw(sk as *mut c_void)) };
+        match sk {
+            Some(sk) if child => self.0.child(sk, segment),
+            Some(request) => self.0.syn(request, segment, kind == TOA_TCP_SYNACK_COOKIE),
+            None => {}
+        }
     }
 }
 
@@ -111,12 +171,12 @@ unsafe impl<T: OnChild> Entry for ChildProcess<T> {
         let child = registers.argument::<1>() as *mut c_void;
         // SAFETY: The function is called with a segment that TCP has received, and with the child
         // locked and referenced.
-        let (options, child) = unsafe {
+        let (segment, child) = unsafe {
             let segment = registers.argument::<2>() as *const c_void;
-            (options(segment), Sock::from_raw(child))
+            (look(segment), Sock::from_raw(child))
         };
         if let Some(child) = child {
-            self.0.child(child, options);
+            self.0.child(child, segment);
         }
     }
 }
@@ -133,6 +193,8 @@ struct Stashed {
     request: SockKey,
     options: [u8; MAX_OPTIONS],
     length: usize,
+    syn: bool,
+    data: bool,
 }
 
 /// Sees segments that complete a handshake with an MPTCP listener.
@@ -149,13 +211,15 @@ unsafe impl Entry for SynRecv {
         //                       struct request_sock *req, ...)
         let request = registers.argument::<2>();
         // SAFETY: The function is called with a segment that TCP has received.
-        let options = unsafe { options(registers.argument::<1>() as *const c_void) };
+        let segment = unsafe { look(registers.argument::<1>() as *const c_void) };
         let irq = irq::Disabled::new();
         // SAFETY: The CPU's own, and interrupts are off.
         let stashed = unsafe { &mut *self.0 .0.this(&irq) };
         stashed.request = SockKey(request);
-        stashed.length = options.len();
-        for (to, from) in stashed.options.iter_mut().zip(options) {
+        stashed.length = segment.options.len();
+        stashed.syn = segment.syn;
+        stashed.data = segment.data;
+        for (to, from) in stashed.options.iter_mut().zip(segment.options) {
             *to = *from;
         }
     }
@@ -185,26 +249,22 @@ unsafe impl<T: OnChild> Entry for TokenAccept<T> {
         let (Some(request), Some(mptcp)) = (request, mptcp) else {
             return;
         };
-        let (options, length) = {
+        let (options, length, syn, data) = {
             let irq = irq::Disabled::new();
             // SAFETY: As in `SynRecv`.
             let stashed = unsafe { &*self.stash.0.this(&irq) };
             if stashed.request != request.key() {
                 return;
             }
-            (stashed.options, stashed.length)
+            (stashed.options, stashed.length, stashed.syn, stashed.data)
         };
-        let options = options.get(..length).unwrap_or_default();
-        self.on_child.mptcp(mptcp, request.peer(), options);
+        let segment = Segment {
+            options: options.get(..length).unwrap_or_default(),
+            syn,
+            data,
+        };
+        self.on_child.mptcp(mptcp, request, segment);
     }
-}
-
-/// The other end of a connection, as a socket address.
-pub(crate) struct PeerName {
-    /// The address.
-    pub(crate) address: IpAddr,
-    /// The port, in host byte order.
-    pub(crate) port: u16,
 }
 
 /// Which sockets a question for a name comes from, and so which addresses can answer it.
@@ -224,7 +284,7 @@ pub(crate) trait OnGetName: Send + Sync {
     ///
     /// `at_accept`: the question is `accept()`'s, which takes an answer even if the connection has
     /// ended since.
-    fn peer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> Option<PeerName>;
+    fn peer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> Option<End>;
 
     /// The question is for the socket's own end, which is never answered.
     fn own(&self, sk: Sock<'_>);
@@ -285,26 +345,32 @@ unsafe impl<T: OnGetName, const V6: bool> Entry for GetName<T, V6> {
             return;
         }
         let family = if V6 { Family::Inet6 } else { Family::Inet };
-        let Some(PeerName { address, port }) = self.0.peer(sk, family, peer == AT_ACCEPT) else {
+        let Some(End { address, port }) = self.0.peer(sk, family, peer == AT_ACCEPT) else {
             return;
         };
 
-        // SAFETY: The caller gives room for a `struct sockaddr_storage`. The functions that the
-        // call goes on to return the length of what was written, and have the same prototype.
+        // SAFETY: The caller gives room for a `struct sockaddr_storage`; `in6_addr` is 16 bytes in
+        // network byte order. The functions that the call goes on to return the length of what was written, and have the same prototype.
         unsafe {
-            match (V6, address) {
-                (true, IpAddr::V4(v4)) => write_inet6(name, v4.to_ipv6_mapped(), port),
-                (true, IpAddr::V6(v6)) => write_inet6(name, v6, port),
-                (false, IpAddr::V4(v4)) => name.cast::<sockaddr_in>().write(sockaddr_in {
+            if V6 {
+                name.cast::<sockaddr_in6>().write(sockaddr_in6 {
+                    sin6_family: TOA_AF_INET6 as u16,
+                    sin6_port: port.to_be(),
+                    sin6_addr: core::mem::transmute::<[u8; 16], in6_addr>(address.octets()),
+                    ..Default::default()
+                });
+            } else if let Some(address) = address.to_ipv4_mapped() {
+                name.cast::<sockaddr_in>().write(sockaddr_in {
                     sin_family: TOA_AF_INET as u16,
                     sin_port: port.to_be(),
                     sin_addr: in_addr {
-                        s_addr: u32::from(v4).to_be(),
+                        s_addr: u32::from(address).to_be(),
                     },
                     ..Default::default()
-                }),
+                });
+            } else {
                 // Such a socket cannot express it.
-                (false, IpAddr::V6(_)) => return,
+                return;
             }
             registers.redirect(if V6 {
                 length_of_inet6 as *const ()
@@ -312,23 +378,6 @@ unsafe impl<T: OnGetName, const V6: bool> Entry for GetName<T, V6> {
                 length_of_inet as *const ()
             });
         }
-    }
-}
-
-/// # Safety
-///
-/// `name` points to room for a `struct sockaddr_in6`.
-#[inline(always)]
-unsafe fn write_inet6(name: *mut c_void, address: Ipv6Addr, port: u16) {
-    let name = name.cast::<sockaddr_in6>();
-    // SAFETY: By the contract. `in6_addr` is 16 bytes in network byte order.
-    unsafe {
-        name.write(sockaddr_in6 {
-            sin6_family: TOA_AF_INET6 as u16,
-            sin6_port: port.to_be(),
-            sin6_addr: core::mem::transmute::<[u8; 16], in6_addr>(address.octets()),
-            ..Default::default()
-        });
     }
 }
 

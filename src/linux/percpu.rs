@@ -15,7 +15,7 @@ pub(crate) fn online_cpus() -> impl Iterator<Item = Cpu> {
 }
 
 /// The CPUs that can ever be online.
-pub(super) fn possible_cpus() -> impl Iterator<Item = Cpu> {
+pub(crate) fn possible_cpus() -> impl Iterator<Item = Cpu> {
     // SAFETY: As above.
     cpus(|last| unsafe { bindings::rust_helper_cpumask_next_possible(last) })
 }
@@ -115,17 +115,19 @@ impl<const N: usize> Counters<N> {
         Ok(Self(unsafe { PerCpu::zeroed() }?))
     }
 
-    /// Counts one event of kind `index` on the current CPU; any context, preemptible or not.
-    ///
-    /// An `index` that does not exist is not counted.
+    /// Adds to the counter of kind `index` on the current CPU, where it may wrap; any context,
+    /// preemptible or not. An `index` that does not exist is not counted.
     #[inline]
-    pub(crate) fn increment(&self, index: usize) {
+    pub(crate) fn add(&self, index: usize, number: usize) {
         if index < N {
             // SAFETY: The address, which is the per-CPU allocator's, plus an offset within the
-            // array. `this_cpu_inc` is safe against preemption and interrupts.
+            // array.
             unsafe {
-                bindings::rust_helper_this_cpu_inc(self.0.base.cast::<usize>().add(index).as_ptr())
-            };
+                bindings::rust_helper_this_cpu_add(
+                    self.0.base.cast::<usize>().add(index).as_ptr(),
+                    number,
+                );
+            }
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Level(&'static CStr);
 
 /// Something an operator may want to know (`KERN_INFO`).
 pub(crate) const INFO: Level = Level(c"\x016");
+/// Something that an operator should change (`KERN_WARNING`).
+pub(crate) const WARNING: Level = Level(c"\x014");
 /// Something that did not work (`KERN_ERR`).
 pub(crate) const ERR: Level = Level(c"\x013");
 
@@ -54,6 +56,17 @@ pub(crate) fn print(level: Level, text: fmt::Arguments<'_>) {
             line.text.as_ptr(),
         )
     };
+}
+
+/// Logs one line at level warning, unless one with the same `number` was logged within the last minute;
+/// any context.
+#[cold]
+#[inline(never)]
+pub(crate) fn warn_seldom(number: u32, text: fmt::Arguments<'_>) {
+    // SAFETY: Takes any number.
+    if !unsafe { bindings::rust_helper_limited(number) } {
+        print(WARNING, text);
+    }
 }
 
 /// Says in one line which step of loading failed and what helps; hands the error on.

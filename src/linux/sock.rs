@@ -4,6 +4,7 @@
 
 use core::{
     ffi::c_void,
+    fmt,
     marker::PhantomData,
     net::{Ipv4Addr, Ipv6Addr},
     ptr::NonNull,
@@ -11,11 +12,15 @@ use core::{
 
 use super::{bindings::*, field::Field};
 
+const NET: Field<*mut net> = Field::new(SK_NET_OFFSET, SK_NET_SIZE);
 const FAMILY: Field<u16> = Field::new(SK_FAMILY_OFFSET, SK_FAMILY_SIZE);
 const STATE: Field<u8> = Field::new(SK_STATE_OFFSET, SK_STATE_SIZE);
 const DADDR: Field<u32> = Field::new(SK_DADDR_OFFSET, SK_DADDR_SIZE);
 const DPORT: Field<u16> = Field::new(SK_DPORT_OFFSET, SK_DPORT_SIZE);
 const V6_DADDR: Field<in6_addr> = Field::new(SK_V6_DADDR_OFFSET, SK_V6_DADDR_SIZE);
+const RCV_SADDR: Field<u32> = Field::new(SK_RCV_SADDR_OFFSET, SK_RCV_SADDR_SIZE);
+const NUM: Field<u16> = Field::new(SK_NUM_OFFSET, SK_NUM_SIZE);
+const V6_RCV_SADDR: Field<in6_addr> = Field::new(SK_V6_RCV_SADDR_OFFSET, SK_V6_RCV_SADDR_SIZE);
 
 /// What tells one socket from another as long as it lives: its address, never followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,8 +40,9 @@ pub(crate) struct Sock<'a> {
 impl<'a> Sock<'a> {
     /// # Safety
     ///
-    /// `pointer` is null, or points to a `struct sock` that stays valid for `'a`. For `key` and `peer`
-    /// a request (`struct request_sock`) will do: it begins as a socket does.
+    /// `pointer` is null, or points to a `struct sock` that stays valid for `'a`. A request
+    /// (`struct request_sock`) will do: all that is read here lies in what it has in common with a
+    /// socket.
     #[inline]
     pub(super) unsafe fn from_raw(pointer: *mut c_void) -> Option<Self> {
         // INVARIANT: By the contract.
@@ -61,25 +67,43 @@ impl<'a> Sock<'a> {
     /// The network namespace that it lives in.
     #[inline]
     pub(crate) fn net(self) -> Net<'a> {
-        // SAFETY: By the invariant; a socket holds its namespace.
-        let net = unsafe { rust_helper_sock_net(self.pointer.as_ptr().cast()) };
+        // INVARIANT: A socket holds its namespace.
         Net {
-            pointer: net,
+            pointer: self.read(&NET),
             live: PhantomData,
         }
     }
 
     /// The other end of its connection. Changes only when the socket is disconnected.
     #[inline]
-    pub(crate) fn peer(self) -> Peer {
-        let address = if self.read(&FAMILY) == TOA_AF_INET6 as u16 {
-            octets(self.read(&V6_DADDR))
-        } else {
-            Ipv4Addr::from(u32::from_be(self.read(&DADDR))).to_ipv6_mapped()
-        };
-        Peer {
-            address,
+    pub(crate) fn peer(self) -> End {
+        End {
+            address: self.address(&DADDR, &V6_DADDR),
             port: u16::from_be(self.read(&DPORT)),
+        }
+    }
+
+    /// Its own end.
+    #[inline]
+    pub(crate) fn local(self) -> End {
+        End {
+            address: self.address(&RCV_SADDR, &V6_RCV_SADDR),
+            port: self.local_port(),
+        }
+    }
+
+    /// The port of its own end, in host byte order.
+    #[inline]
+    pub(crate) fn local_port(self) -> u16 {
+        self.read(&NUM)
+    }
+
+    #[inline(always)]
+    fn address(self, v4: &Field<u32>, v6: &Field<in6_addr>) -> Ipv6Addr {
+        if self.read(&FAMILY) == TOA_AF_INET6 as u16 {
+            octets(self.read(v6))
+        } else {
+            Ipv4Addr::from(u32::from_be(self.read(v4))).to_ipv6_mapped()
         }
     }
 
@@ -107,11 +131,30 @@ fn octets(address: in6_addr) -> Ipv6Addr {
 
 /// One end of a connection. IPv4 addresses are in their mapped form, `::ffff:a.b.c.d`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Peer {
+pub(crate) struct End {
     /// The address.
     pub(crate) address: Ipv6Addr,
     /// The port, in host byte order.
     pub(crate) port: u16,
+}
+
+impl End {
+    /// No end.
+    pub(crate) const NONE: Self = Self {
+        address: Ipv6Addr::UNSPECIFIED,
+        port: 0,
+    };
+}
+
+impl fmt::Display for End {
+    /// `a.b.c.d:port`, or `[address]:port` for IPv6.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, port } = self;
+        match address.to_ipv4_mapped() {
+            Some(address) => write!(out, "{address}:{port}"),
+            None => write!(out, "[{address}]:{port}"),
+        }
+    }
 }
 
 /// A network namespace.
@@ -119,13 +162,25 @@ pub(crate) struct Peer {
 /// # Invariants
 ///
 /// Points to a `struct net` that stays valid for `'a`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Net<'a> {
     pointer: *mut net,
     live: PhantomData<&'a ()>,
 }
 
 impl Net<'_> {
+    /// # Safety
+    ///
+    /// `pointer` points to a `struct net` that stays valid for the lifetime that the caller chooses.
+    #[inline]
+    pub(super) unsafe fn from_raw(pointer: *mut net) -> Self {
+        // INVARIANT: By the contract.
+        Self {
+            pointer,
+            live: PhantomData,
+        }
+    }
+
     /// The kernel's own pointer.
     #[inline]
     pub(super) fn as_ptr(self) -> *mut net {

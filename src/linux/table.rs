@@ -2,15 +2,15 @@
 
 //! A hash table from sockets to values, read under RCU, written by hooks.
 
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{fence, AtomicPtr, AtomicUsize, Ordering};
 
 use kernel::{ffi::CStr, prelude::*, sync::rcu};
 
 use super::{
     alloc::Array,
-    bindings, irq,
+    irq,
     pool::{Pool, Slot},
-    sock::SockKey,
+    sock::{Sock, SockKey},
     spinlock::RawSpinLock,
 };
 
@@ -21,8 +21,16 @@ const LOCKS: usize = 256;
 struct Node<V> {
     /// Stays as it was when the node is unlinked, so that a reader that stands on it gets on.
     next: AtomicPtr<Slot<Node<V>>>,
-    key: SockKey,
+    /// The socket's address; zero from when the node is unlinked.
+    key: AtomicUsize,
     value: V,
+}
+
+impl<V> Node<V> {
+    #[inline]
+    fn has(&self, key: SockKey) -> bool {
+        self.key.load(Ordering::Relaxed) == key.0
+    }
 }
 
 type NodeSlot<V> = Slot<Node<V>>;
@@ -52,17 +60,12 @@ pub(crate) struct NoMemory;
 
 impl<V: Copy + Send + Sync> Table<V> {
     /// Creates an empty table whose entries come from a slab cache called `name`; may sleep.
+    /// `buckets` is a power of two, and above 1.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(name: &'static CStr) -> Result<Self> {
-        // One bucket for 32 KiB of memory: 0.02 % of it. A server that holds more tagged
-        // connections than buckets has spent over 10 % of its memory on their sockets.
-        // SAFETY: Reads a counter.
-        let pages = unsafe { bindings::rust_helper_totalram_pages() };
-        let buckets = (pages / 8).next_power_of_two().clamp(1 << 10, 1 << 20);
-
+    pub(crate) fn new(name: &'static CStr, buckets: usize) -> Result<Self> {
         Ok(Self {
             buckets: Array::new(buckets, || AtomicPtr::new(core::ptr::null_mut()))?,
             shift: u64::BITS - buckets.trailing_zeros(),
@@ -105,7 +108,13 @@ impl<V: Copy + Send + Sync> Table<V> {
         let _lock = self.lock_of(index).lock(&irq);
         let next = AtomicPtr::new(bucket.load(Ordering::Relaxed));
         // SAFETY: The slot is ours alone until the store below.
-        unsafe { (*slot).value.write(Node { next, key, value }) };
+        unsafe {
+            (*slot).value.write(Node {
+                next,
+                key: AtomicUsize::new(key.0),
+                value,
+            });
+        }
         // INVARIANT: The node is initialised; release makes it so for who finds it.
         bucket.store(slot, Ordering::Release);
         Ok(())
@@ -124,8 +133,54 @@ impl<V: Copy + Send + Sync> Table<V> {
                     .value
                     .assume_init_ref()
             };
-            if node.key == key {
+            if node.has(key) {
                 return Some(&node.value);
+            }
+            link = &node.next;
+        }
+    }
+
+    /// How many buckets there are.
+    pub(crate) fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Whether a bucket has entries now.
+    pub(crate) fn has(&self, bucket: usize) -> bool {
+        self.buckets
+            .get(bucket)
+            .is_some_and(|bucket| !bucket.load(Ordering::Relaxed).is_null())
+    }
+
+    /// Goes through the entries of a bucket: hands what `look` sees of a live socket, and the value, on
+    /// to `show`. An entry that stays while this runs is shown once.
+    pub(crate) fn each<S>(
+        &self,
+        bucket: usize,
+        _rcu: &rcu::Guard,
+        look: impl Fn(Sock<'_>) -> S,
+        mut show: impl FnMut(S, V),
+    ) {
+        let Some(mut link) = self.buckets.get(bucket) else {
+            return;
+        };
+        loop {
+            // SAFETY: As in `find`.
+            let node = unsafe {
+                match link.load(Ordering::Acquire).as_ref() {
+                    Some(slot) => slot.value.assume_init_ref(),
+                    None => return,
+                }
+            };
+            // SAFETY: The node was linked when, or after, the guard was made, and so was its socket
+            // alive. The memory of TCP and MPTCP sockets stays that of a socket for a grace period
+            // (SLAB_TYPESAFE_BY_RCU), though perhaps that of another one.
+            let seen =
+                unsafe { Sock::from_raw(node.key.load(Ordering::Relaxed) as *mut _) }.map(&look);
+            // If the node is linked after what was read, then all of it is of its own socket.
+            fence(Ordering::Acquire);
+            if let (Some(seen), true) = (seen, node.key.load(Ordering::Relaxed) != 0) {
+                show(seen, node.value);
             }
             link = &node.next;
         }
@@ -156,7 +211,10 @@ impl<V: Copy + Send + Sync> Table<V> {
             let slot = core::ptr::NonNull::new(link.load(Ordering::Relaxed))?;
             // SAFETY: By the invariant; the lock keeps the chain as it is.
             let node = unsafe { (*slot.as_ptr()).value.assume_init_ref() };
-            if node.key == key {
+            if node.has(key) {
+                node.key.store(0, Ordering::Relaxed);
+                // Before the socket's memory can be used for another: see `each`.
+                fence(Ordering::Release);
                 link.store(node.next.load(Ordering::Relaxed), Ordering::Release);
                 break (slot, node.value);
             }

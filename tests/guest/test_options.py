@@ -88,10 +88,10 @@ class WhichSegment(Case):
         super().setUp()
         self.listener = self.listen()
 
-    def test_not_the_syn(self):
-        with self.assert_intake(no_toa=1):
+    def test_the_syn(self):
+        with self.assert_intake(toa=1):
             connection = self.connect(self.listener, syn_options=toa(*CLIENT4))
-        self.assert_shows_peer(connection)
+        self.assert_shows(connection, *CLIENT4)
 
     def test_not_later_data(self):
         with self.assert_intake(no_toa=1):

@@ -71,6 +71,10 @@ class Format(Case):
         self.assertEqual(os.stat(module.PROC).st_mode & 0o777, 0o444)
 
 
+# What a connection with the option adds.
+TAGGED = {"syn_recv_sock_toa": 1, "option_254": 1, "records_live": 1}
+
+
 class Events(Case):
     """What each event adds, and that it adds nothing else."""
 
@@ -85,7 +89,7 @@ class Events(Case):
         return remote
 
     def test_connection_with_the_option(self):
-        with self.assert_counts(syn_recv_sock_toa=1):
+        with self.assert_counts(**TAGGED):
             self.handshake(self.listener, toa(*CLIENT4))
 
     def test_connection_without_the_option(self):
@@ -94,11 +98,11 @@ class Events(Case):
 
     def test_connection_with_an_ipv6_client(self):
         for listener in (self.listener, self.listener6):
-            with self.assert_counts(syn_recv_sock_toa=1, ip6_address_alloc=1):
+            with self.assert_counts(**TAGGED, ip6_address_alloc=1):
                 self.handshake(listener, toa(*CLIENT6))
 
     def test_connection_with_an_ipv4_client_on_an_ipv6_socket(self):
-        with self.assert_counts(syn_recv_sock_toa=1):
+        with self.assert_counts(**TAGGED):
             self.handshake(self.listener6, toa(*CLIENT4), AF_INET)
 
     def test_accept(self):
@@ -145,7 +149,7 @@ class Events(Case):
 
     def test_disconnected_socket(self):
         connection = self.connect(self.listener6, toa(*CLIENT6))
-        with self.assert_counts(ip6_address_free=1):
+        with self.assert_counts(ip6_address_free=1, records_live=-1):
             disconnect(connection.socket)
         with self.assert_counts(getname_toa_empty=1), self.assertRaises(OSError):
             raw_getpeername(connection.socket.fileno())
@@ -154,21 +158,22 @@ class Events(Case):
         connection = self.connect(self.listener6, toa(*CLIENT6))
         with self.assert_counts():
             connection.remote.rst()
-        with self.assert_counts(ip6_address_free=1):
+        with self.assert_counts(ip6_address_free=1, records_live=-1):
             connection.socket.close()
 
     def test_connection_never_accepted(self):
         listener = self.listen(AF_INET6)
-        with self.assert_counts(syn_recv_sock_toa=1, ip6_address_alloc=1, ip6_address_free=1):
+        counts = {**TAGGED, "records_live": 0, "ip6_address_alloc": 1, "ip6_address_free": 1}
+        with self.assert_counts(**counts):
             self.handshake(listener, toa(*CLIENT6))
             listener.close()
 
     def test_handshake_that_never_ends(self):
         remote = self.remote(self.listener)
-        with self.assert_counts():
+        with self.assert_counts(option_254=1, syn_kept=1):
             remote.syn(toa(*CLIENT4))
             remote.rst()
-        with self.assert_counts(syn_recv_sock_toa=1):
+        with self.assert_counts(**TAGGED):
             self.handshake(self.listener, toa(*CLIENT4))
 
     def test_outgoing_connection(self):

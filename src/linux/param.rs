@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module's parameters, whose names are in param.c: at load, and in /sys/module.
+
+use core::{
+    ffi::{c_void, CStr},
+    fmt,
+};
+
+use kernel::prelude::*;
+
+use super::bindings;
+
+pub(crate) use super::bindings::{
+    TOA_PARAM_KINDS as KINDS, TOA_PARAM_PORTS as PORTS, TOA_PARAM_SYN_MAX as SYN_MAX,
+    TOA_PARAM_SYN_SECONDS as SYN_SECONDS, TOA_PARAM_TRUSTED as TRUSTED,
+};
+
+/// What parameters mean. The kernel makes one call at a time; all may sleep. The first come before
+/// the module's `init`, the last ones after its end.
+pub(crate) trait Parameters {
+    /// Takes a new value.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: it is wrong. `ENOMEM`. The old value stays.
+    fn set(parameter: u32, text: &str) -> Result;
+
+    /// Writes the value.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`, which ends with the page that such a file may fill.
+    fn show(parameter: u32, out: &mut Page) -> fmt::Result;
+
+    /// Frees what the value has taken: the module goes.
+    fn free(parameter: u32);
+}
+
+/// The page that takes the text of a parameter.
+///
+/// # Invariants
+///
+/// Points to `TOA_PAGE_SIZE` bytes of which `length` are written; there is room for one more.
+pub(crate) struct Page {
+    start: *mut u8,
+    length: usize,
+}
+
+impl fmt::Write for Page {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.length + part.len();
+        if end >= bindings::TOA_PAGE_SIZE as usize {
+            return Err(fmt::Error);
+        }
+        // SAFETY: By the invariant there is room for so many.
+        unsafe {
+            self.start
+                .add(self.length)
+                .copy_from_nonoverlapping(part.as_ptr(), part.len());
+        }
+        // INVARIANT: Less than a page, as just checked.
+        self.length = end;
+        Ok(())
+    }
+}
+
+/// Implementation of `toa_param_set`.
+///
+/// # Safety
+///
+/// `text` is a string of C.
+pub(crate) unsafe fn set<T: Parameters>(parameter: u32, text: *const c_void) -> c_int {
+    // SAFETY: By the contract.
+    let text = unsafe { CStr::from_ptr(text.cast()) };
+    let done = match text.to_str() {
+        Ok(text) => T::set(parameter, text),
+        Err(_) => Err(EINVAL),
+    };
+    done.map_or_else(Error::to_errno, |()| 0)
+}
+
+/// Implementation of `toa_param_get`: returns how many bytes it wrote.
+///
+/// # Safety
+///
+/// `page` has room for `TOA_PAGE_SIZE` bytes.
+pub(crate) unsafe fn get<T: Parameters>(parameter: u32, page: *mut c_void) -> c_int {
+    // INVARIANT: By the contract.
+    let mut page = Page {
+        start: page.cast(),
+        length: 0,
+    };
+    // What does not fit is left out, item by item.
+    let _ = T::show(parameter, &mut page);
+    // SAFETY: By the invariant of `Page` there is room for one more.
+    unsafe { page.start.add(page.length).write(b'\n') };
+    page.length as c_int + 1
+}
+
+/// Makes `$type` the parameters of the module.
+macro_rules! parameters {
+    ($type:ty) => {
+        /// # Safety
+        ///
+        /// Called by param.c with a string of C.
+        #[no_mangle]
+        unsafe extern "C" fn toa_param_set(
+            parameter: ::kernel::ffi::c_uint,
+            text: *const ::core::ffi::c_void,
+        ) -> ::kernel::ffi::c_int {
+            // SAFETY: By the contract.
+            unsafe { $crate::linux::param::set::<$type>(parameter, text) }
+        }
+
+        /// # Safety
+        ///
+        /// Called by param.c with room for a page.
+        #[no_mangle]
+        unsafe extern "C" fn toa_param_get(
+            parameter: ::kernel::ffi::c_uint,
+            page: *mut ::core::ffi::c_void,
+        ) -> ::kernel::ffi::c_int {
+            // SAFETY: By the contract.
+            unsafe { $crate::linux::param::get::<$type>(parameter, page) }
+        }
+
+        #[no_mangle]
+        extern "C" fn toa_param_free(parameter: ::kernel::ffi::c_uint) {
+            <$type as $crate::linux::param::Parameters>::free(parameter);
+        }
+    };
+}
+pub(crate) use parameters;
