@@ -18,6 +18,7 @@
 #include <linux/net.h>
 #include <linux/netfilter.h>
 #include <linux/percpu.h>
+#include <linux/preempt.h>
 #include <linux/printk.h>
 #include <linux/proc_fs.h>
 #include <linux/ratelimit.h>
@@ -65,6 +66,7 @@ enum toa_field {
 	TOA_FIELD(SKB_HEAD, struct sk_buff, head),
 	TOA_FIELD(SKB_LEN, struct sk_buff, len),
 	TOA_FIELD(SKB_TRANSPORT_HEADER, struct sk_buff, transport_header),
+	TOA_FIELD(NET_GEN, struct net, gen),
 	TOA_FIELD(TRACEPOINT_NAME, struct tracepoint, name),
 };
 
@@ -115,6 +117,7 @@ enum toa_constant {
 	TOA_AF_INET6 = AF_INET6,
 	TOA_PF_INET = PF_INET,
 	TOA_PAGE_SIZE = PAGE_SIZE,
+	TOA_TCP_ESTABLISHED = TCP_ESTABLISHED,
 	TOA_TCP_SYN_SENT = TCP_SYN_SENT,
 	TOA_TCP_CLOSE = TCP_CLOSE,
 	TOA_TCP_SYNACK_FASTOPEN = TCP_SYNACK_FASTOPEN,
@@ -124,6 +127,10 @@ enum toa_constant {
 	TOA_FTRACE_OBSERVE = FTRACE_OPS_FL_PERMANENT | TOA_FTRACE_FLAGS,
 	TOA_FTRACE_REPLACE = TOA_FTRACE_OBSERVE | FTRACE_OPS_FL_IPMODIFY,
 	TOA_SEQ_NET_PRIVATE = sizeof(struct seq_net_private),
+	TOA_NET_GENERIC_FIRST = offsetof(struct net_generic, ptr),
+	TOA_INTERRUPT_MASK = SOFTIRQ_MASK | HARDIRQ_MASK | NMI_MASK,
+	TOA_PREEMPTION = IS_ENABLED(CONFIG_PREEMPTION),
+	TOA_PREEMPT_WIDE = IS_ENABLED(CONFIG_HAS_SEPARATE_PREEMPT_RESCHED_BITS),
 	TOA_PREEMPT_RT = IS_ENABLED(CONFIG_PREEMPT_RT),
 };
 
@@ -150,6 +157,7 @@ void rust_helper_cond_resched(void);
 unsigned long rust_helper_copy_to_user(void *to, const void *from, unsigned long length);
 unsigned int rust_helper_cpumask_next_online(int cpu);
 unsigned int rust_helper_cpumask_next_possible(int cpu);
+bool rust_helper_in_interrupt(void);
 void rust_helper_init_work(struct work_struct *work, work_func_t func);
 void *rust_helper_kmem_cache_alloc(struct kmem_cache *cache);
 void *rust_helper_kmem_cache_alloc_atomic(struct kmem_cache *cache);
@@ -158,9 +166,10 @@ void *rust_helper_kvzalloc(size_t size);
 unsigned long rust_helper_local_irq_save(void);
 void rust_helper_local_irq_restore(unsigned long flags);
 bool rust_helper_limited(unsigned int warning);
-void *rust_helper_net_generic(const struct net *net, unsigned int id);
 unsigned int rust_helper_nr_cpu_ids(void);
 void *rust_helper_per_cpu_ptr(void *ptr, unsigned int cpu);
+void rust_helper_preempt_disable(void);
+void rust_helper_preempt_enable(void);
 void rust_helper_printk(const char *level, int length, const char *text);
 struct proc_dir_entry *rust_helper_proc_net(struct net *net);
 void rust_helper_queue_unbound_work(struct work_struct *work);
@@ -173,13 +182,13 @@ bool rust_helper_sk_is_mptcp(const struct sock *sk);
 __u64 rust_helper_siphash(const void *data, size_t length, const __u64 key[2]);
 void rust_helper_this_cpu_add(unsigned long *ptr, unsigned long number);
 void *rust_helper_this_cpu_ptr(void *ptr);
+unsigned long rust_helper_this_cpu_read(const unsigned long *ptr);
+void rust_helper_this_cpu_write(unsigned long *ptr, unsigned long value);
 unsigned long rust_helper_totalram_pages(void);
 void rust_helper_tracepoint_synchronize_unregister(void);
 
 #ifdef TOA_OWN_CRATE
 void *rust_helper_kmalloc(size_t size);
-void rust_helper_rcu_read_lock(void);
-void rust_helper_rcu_read_unlock(void);
 #endif
 
 #endif /* _TOA_H */

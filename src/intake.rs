@@ -2,7 +2,7 @@
 
 //! The way in: from the segments of a handshake to a record.
 
-use kernel::{prelude::*, sync::Arc};
+use kernel::prelude::*;
 
 use crate::{
     linux::{
@@ -13,7 +13,7 @@ use crate::{
     option::{self, Client, Reading},
     params::{self, Warning},
     record::From,
-    stats::{Counter, NetStats, World},
+    stats::{count, Counter, NetStats, World},
 };
 
 /// Reads the options of new connections, until it is dropped.
@@ -26,7 +26,7 @@ pub(crate) struct Intake {
 /// # Errors
 ///
 /// Those of the hooks.
-pub(crate) fn start(world: Arc<World>) -> Result<Intake> {
+pub(crate) fn start(world: World) -> Result<Intake> {
     let syns = !world.syns().is_off();
     Ok(Intake {
         _hooks: ChildHooks::new(Reader(world), syns)?,
@@ -34,12 +34,12 @@ pub(crate) fn start(world: Arc<World>) -> Result<Intake> {
 }
 
 #[derive(Clone)]
-struct Reader(Arc<World>);
+struct Reader(World);
 
 /// Reads the options of `segment`.
 #[inline]
 fn read(segment: Segment<'_>) -> Reading {
-    option::read(segment.options, segment.syn, params::kinds())
+    option::read(segment.options(), segment.has_syn(), params::kinds())
 }
 
 /// Whether an option on connection `sk` counts, as far as the parameters decide that.
@@ -74,7 +74,7 @@ fn count(reading: &Reading, stats: &NetStats) {
         stats.count_option(index);
     }
     if reading.malformed {
-        stats.count(Counter::Malformed);
+        count!(stats, Malformed);
     }
     let other = reading.seen.without(params::kinds());
     if reading.client.is_none() && other.give_client() {
@@ -98,7 +98,7 @@ fn refuse(peer: End, counter: Counter, stats: &NetStats) {
             ),
         );
     }
-    stats.count(counter);
+    stats.count_any(counter);
 }
 
 impl Reader {
@@ -109,11 +109,11 @@ impl Reader {
             Ok(record) => {
                 stats.count_record();
                 if record.is_ipv6() {
-                    stats.count(Counter::Ip6AddressAlloc);
+                    count!(stats, Ip6AddressAlloc);
                 }
             }
             Err(_) => {
-                stats.count(Counter::RecordLost);
+                count!(stats, RecordLost);
                 printk::warn_seldom(
                     Warning::RecordLost as u32,
                     format_args!("no memory for clients of new connections, which show the load balancer: free some"),
@@ -126,10 +126,12 @@ impl Reader {
 /// The segment that an option came with.
 #[inline]
 fn origin(segment: Segment<'_>) -> From {
-    match segment {
-        Segment { syn: true, .. } => From::Syn,
-        Segment { data: true, .. } => From::Data,
-        _ => From::Ack,
+    if segment.has_syn() {
+        From::Syn
+    } else if segment.has_data() {
+        From::Data
+    } else {
+        From::Ack
     }
 }
 
@@ -139,7 +141,7 @@ impl OnChild for Reader {
         let stats = self.0.stats(request.net());
         let mut client = judge(request, segment, stats);
         if client.is_some() {
-            stats.count(if cookie {
+            stats.count_any(if cookie {
                 Counter::SynCookie
             } else {
                 Counter::SynKept
@@ -149,7 +151,7 @@ impl OnChild for Reader {
             client = None;
         }
         self.0.syns().begin(request, client, |net, counter| {
-            self.0.stats(net).count(counter)
+            self.0.stats(net).count_any(counter)
         });
     }
 
@@ -161,9 +163,9 @@ impl OnChild for Reader {
         let kept = self
             .0
             .syns()
-            .take(sk, |net, counter| self.0.stats(net).count(counter));
+            .take(sk, |net, counter| self.0.stats(net).count_any(counter));
         if kept.is_some() {
-            stats.count(match own {
+            stats.count_any(match own {
                 Some(_) => Counter::SynSuperseded,
                 None => Counter::SynUsed,
             });
@@ -171,9 +173,9 @@ impl OnChild for Reader {
         let (client, from) = match (&own, &kept) {
             (Some(own), _) => (own, origin(segment)),
             (None, Some(kept)) => (kept, From::Syn),
-            (None, None) => return stats.count(Counter::SynRecvSockNoToa),
+            (None, None) => return count!(stats, SynRecvSockNoToa),
         };
-        stats.count(Counter::SynRecvSockToa);
+        count!(stats, SynRecvSockToa);
         // The record of an MPTCP connection is that of the socket that servers get.
         if !sk.is_subflow() {
             self.keep(sk, sk.peer(), client, from, stats);

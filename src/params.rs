@@ -8,13 +8,13 @@ use core::{
     sync::atomic::{AtomicU16, AtomicU32, Ordering},
 };
 
-use kernel::{prelude::*, sync::rcu};
+use kernel::prelude::*;
 
 use crate::{
     linux::{
         alloc::{memory_pages, Array},
         param::{self, Page, Parameters},
-        printk,
+        preempt, printk,
         rcu_cell::RcuCell,
     },
     option::Kinds,
@@ -78,34 +78,34 @@ const SYN_MAX_LIMIT: u32 = 1 << 20;
 const SYN_SECONDS_LIMIT: u32 = 3600;
 
 /// The kinds of options that are read.
-#[inline]
+#[inline(always)]
 pub(crate) fn kinds() -> Kinds {
     Kinds(KINDS.load(Ordering::Relaxed))
 }
 
 /// Whether options on connections to this local port count; any context.
-#[inline]
+#[inline(always)]
 pub(crate) fn selects(port: u16) -> bool {
     PORTS.is_empty() || is_selected(port)
 }
 
 fn is_selected(port: u16) -> bool {
-    let rcu = rcu::read_lock();
-    match PORTS.get(&rcu) {
+    let reading = preempt::Disabled::new();
+    match PORTS.get(&reading) {
         Some(ports) => policy::contains(ports.ranges(), port),
         None => true,
     }
 }
 
 /// Whether options from this address count, which is that of a load balancer; any context.
-#[inline]
+#[inline(always)]
 pub(crate) fn trusts(address: Ipv6Addr) -> bool {
     everyone_is_trusted() || is_trusted(address)
 }
 
 fn is_trusted(address: Ipv6Addr) -> bool {
-    let rcu = rcu::read_lock();
-    let Some(trusted) = TRUSTED.get(&rcu) else {
+    let reading = preempt::Disabled::new();
+    let Some(trusted) = TRUSTED.get(&reading) else {
         return true;
     };
     match address.to_ipv4_mapped() {
@@ -115,7 +115,7 @@ fn is_trusted(address: Ipv6Addr) -> bool {
 }
 
 /// Whether the list of senders to believe is empty.
-#[inline]
+#[inline(always)]
 pub(crate) fn everyone_is_trusted() -> bool {
     TRUSTED.is_empty()
 }
@@ -229,14 +229,14 @@ impl Parameters for Params {
     }
 
     fn show(parameter: u32, out: &mut Page) -> fmt::Result {
-        let rcu = rcu::read_lock();
+        let reading = preempt::Disabled::new();
         match parameter {
             param::KINDS => write!(out, "{}", kinds()),
-            param::TRUSTED => match TRUSTED.get(&rcu) {
+            param::TRUSTED => match TRUSTED.get(&reading) {
                 Some(trusted) => policy::write_prefixes(trusted.v4(), trusted.v6(), out),
                 None => Ok(()),
             },
-            param::PORTS => match PORTS.get(&rcu) {
+            param::PORTS => match PORTS.get(&reading) {
                 Some(ports) => policy::write_ports(ports.ranges(), out),
                 None => Ok(()),
             },

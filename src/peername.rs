@@ -2,18 +2,15 @@
 
 //! The way out: from a record to the address that the server sees.
 
-use kernel::{
-    prelude::*,
-    sync::{rcu, Arc},
-};
+use kernel::prelude::*;
 
 use crate::{
     linux::{
-        inet::{Family, NameHooks, OnGetName},
-        sock::{End, Sock},
+        inet::{NameHooks, OnGetName, Question},
+        preempt,
+        sock::{Family, Sock},
     },
-    record::Record,
-    stats::{Counter, World},
+    stats::{count, World},
 };
 
 /// Answers with clients' addresses, until it is dropped.
@@ -26,46 +23,38 @@ pub(crate) struct Peername {
 /// # Errors
 ///
 /// Those of the hooks.
-pub(crate) fn start(world: Arc<World>) -> Result<Peername> {
+pub(crate) fn start(world: World) -> Result<Peername> {
     Ok(Peername {
         _hooks: NameHooks::new(Answerer(world))?,
     })
 }
 
 #[derive(Clone)]
-struct Answerer(Arc<World>);
-
-impl Answerer {
-    /// What to answer, and how that counts.
-    #[inline]
-    fn answer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> (Option<End>, Counter) {
-        let rcu = rcu::read_lock();
-        let record = self.0.records().find(sk, &rcu).copied();
-        drop(rcu);
-
-        match record {
-            None => (None, Counter::GetnameToaEmpty),
-            Some(record) if !record.is_of(sk) || !sk.is_connected(at_accept) => {
-                (None, Counter::GetnameToaMismatch)
-            }
-            Some(record) if record.is_ipv6() && family == Family::Inet => {
-                (None, Counter::GetnameToaBypass)
-            }
-            Some(Record { client, .. }) => (Some(client), Counter::GetnameToaOk),
-        }
-    }
-}
+struct Answerer(World);
 
 impl OnGetName for Answerer {
-    #[inline]
-    fn peer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> Option<End> {
-        let (name, counter) = self.answer(sk, family, at_accept);
-        self.0.stats(sk.net()).count(counter);
-        name
-    }
+    #[inline(always)]
+    fn name(&self, sk: Sock<'_>, family: Family, question: Question<'_>) {
+        let stats = self.0.stats(sk.net());
+        // Nearly all that have no record end here.
+        let Some(lookup) = self.0.records().lookup(sk) else {
+            return count!(stats, GetnameToaEmpty);
+        };
+        if question.is_own() {
+            return count!(stats, GetnameToaEmpty);
+        }
 
-    #[inline]
-    fn own(&self, sk: Sock<'_>) {
-        self.0.stats(sk.net()).count(Counter::GetnameToaEmpty);
+        let reading = preempt::Disabled::new();
+        let Some(record) = lookup.find(&reading) else {
+            return count!(stats, GetnameToaEmpty);
+        };
+        if !sk.has_peer(family, &record.peer) || !sk.is_connected(|| question.is_at_accept()) {
+            return count!(stats, GetnameToaMismatch);
+        }
+        if record.is_ipv6() && family == Family::Inet {
+            return count!(stats, GetnameToaBypass);
+        }
+        question.answer(&record.client);
+        count!(stats, GetnameToaOk);
     }
 }

@@ -4,21 +4,18 @@
 
 use core::net::Ipv6Addr;
 
-use kernel::{
-    prelude::*,
-    sync::{rcu, Arc},
-};
+use kernel::prelude::*;
 
 use crate::{
     linux::{
         alloc::memory_pages,
         inet::{EndHooks, OnEnd},
-        printk,
-        sock::{End, Sock},
-        table::{NoMemory, Table},
+        preempt, printk,
+        sock::{End, Port, Sock},
+        table::{Lookup, NoMemory, Table},
     },
     option::{Client, Service},
-    stats::{Counter, World},
+    stats::{count, World},
 };
 
 /// The segment that an option came with.
@@ -44,23 +41,54 @@ pub(crate) struct Record {
     pub(crate) peer: End,
     /// The kind of the option.
     pub(crate) kind: u8,
-    /// The segment that it came with.
-    pub(crate) from: From,
-    /// Whether a [`Service`] is known too, which lies in a table of its own.
-    pub(crate) has_service: bool,
+    /// The segment that it came with, and the bits below.
+    flags: u8,
 }
 
 impl Record {
-    /// Whether it is of the connection that `sk` has now.
-    #[inline]
-    pub(crate) fn is_of(&self, sk: Sock<'_>) -> bool {
-        self.peer == sk.peer()
+    /// The client has an IPv6 address.
+    const IPV6: u8 = 0x04;
+    /// A [`Service`] is known too, which lies in a table of its own.
+    const SERVICE: u8 = 0x08;
+
+    /// What `client` from a segment tells of a connection with `peer`.
+    #[inline(always)]
+    fn new(peer: End, client: &Client, from: From) -> Self {
+        let ipv6 = if is_ipv6(client.address) {
+            Self::IPV6
+        } else {
+            0
+        };
+        Self {
+            client: End {
+                address: client.address,
+                port: client.port.map_or(peer.port, Port::from),
+            },
+            peer,
+            kind: client.kind,
+            flags: from as u8 | ipv6,
+        }
     }
 
     /// Whether the client has an IPv6 address.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_ipv6(&self) -> bool {
-        is_ipv6(self.client.address)
+        self.flags & Self::IPV6 != 0
+    }
+
+    /// Whether a [`Service`] is known too.
+    #[inline(always)]
+    pub(crate) fn has_service(&self) -> bool {
+        self.flags & Self::SERVICE != 0
+    }
+
+    /// The segment that the option came with.
+    pub(crate) fn from(&self) -> From {
+        match self.flags & 0x03 {
+            1 => From::Syn,
+            2 => From::Ack,
+            _ => From::Data,
+        }
     }
 }
 
@@ -110,7 +138,7 @@ impl Records {
     /// # Errors
     ///
     /// No memory: nothing is kept, and the server sees the balancer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(
         &self,
         sk: Sock<'_>,
@@ -118,43 +146,36 @@ impl Records {
         client: &Client,
         from: From,
     ) -> Result<Record, NoMemory> {
-        let mut record = Record {
-            client: End {
-                address: client.address,
-                port: client.port.unwrap_or(peer.port),
-            },
-            peer,
-            kind: client.kind,
-            from,
-            has_service: false,
-        };
+        let mut record = Record::new(peer, client, from);
         if let Some(service) = client.service {
             // First, so that whoever finds the record finds the service too.
-            record.has_service = self.services.insert(sk.key(), service).is_ok();
+            if self.services.insert(sk.key(), service).is_ok() {
+                record.flags |= Record::SERVICE;
+            }
         }
         let inserted = self.table.insert(sk.key(), record);
-        if inserted.is_err() && record.has_service {
+        if inserted.is_err() && record.has_service() {
             self.services.remove(sk.key());
         }
         inserted.map(|()| record)
     }
 
-    /// The record of connection `sk`; any context.
-    #[inline]
-    pub(crate) fn find<'a>(&'a self, sk: Sock<'_>, rcu: &'a rcu::Guard) -> Option<&'a Record> {
-        self.table.find(sk.key(), rcu)
+    /// Where the record of connection `sk` is, if it may have one; any context.
+    #[inline(always)]
+    pub(crate) fn lookup(&self, sk: Sock<'_>) -> Option<Lookup<'_, Record>> {
+        self.table.lookup(sk.key())
     }
 
     /// The service of connection `sk`, where its record says that there is one; any context.
-    pub(crate) fn service(&self, sk: Sock<'_>, rcu: &rcu::Guard) -> Option<Service> {
-        self.services.find(sk.key(), rcu).copied()
+    pub(crate) fn service(&self, sk: Sock<'_>, reading: &preempt::Disabled) -> Option<Service> {
+        self.services.find(sk.key(), reading).copied()
     }
 
     /// Removes the record of connection `sk` and returns it; any context.
-    #[inline]
+    #[inline(always)]
     fn remove(&self, sk: Sock<'_>) -> Option<Record> {
         let record = self.table.remove(sk.key())?;
-        if record.has_service {
+        if record.has_service() {
             self.services.remove(sk.key());
         }
         Some(record)
@@ -177,7 +198,7 @@ impl EndOfLife {
     /// # Errors
     ///
     /// Those of the hooks.
-    pub(crate) fn start(world: Arc<World>) -> Result<Self> {
+    pub(crate) fn start(world: World) -> Result<Self> {
         Ok(Self {
             _hooks: EndHooks::new(Forget(world))?,
         })
@@ -185,18 +206,27 @@ impl EndOfLife {
 }
 
 #[derive(Clone)]
-struct Forget(Arc<World>);
+struct Forget(World);
 
 impl OnEnd for Forget {
-    #[inline]
+    #[inline(always)]
     fn end(&self, sk: Sock<'_>) {
+        if self.0.records().lookup(sk).is_some() {
+            self.forget(sk);
+        }
+    }
+}
+
+impl Forget {
+    #[inline(never)]
+    fn forget(&self, sk: Sock<'_>) {
         let Some(record) = self.0.records().remove(sk) else {
             return;
         };
         let stats = self.0.stats(sk.net());
         stats.uncount_record();
         if record.is_ipv6() {
-            stats.count(Counter::Ip6AddressFree);
+            count!(stats, Ip6AddressFree);
         }
     }
 }

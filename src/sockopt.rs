@@ -4,14 +4,11 @@
 
 use core::{mem::offset_of, net::Ipv4Addr, ops::Range};
 
-use kernel::{
-    error::code,
-    prelude::*,
-    sync::{rcu, Arc},
-};
+use kernel::{error::code, prelude::*};
 
 use crate::{
     linux::{
+        preempt,
         sock::Sock,
         sockopt::{OnGetSockOpt, SockOpts, UserBuffer},
         uapi,
@@ -31,13 +28,13 @@ pub(crate) struct SockOpt {
 /// # Errors
 ///
 /// `EBUSY`: another module has the options. `ENOMEM`.
-pub(crate) fn start(module: &'static ThisModule, world: Arc<World>) -> Result<SockOpt> {
+pub(crate) fn start(module: &'static ThisModule, world: World) -> Result<SockOpt> {
     Ok(SockOpt {
         _options: SockOpts::new(module, Answerer(world))?,
     })
 }
 
-struct Answerer(Arc<World>);
+struct Answerer(World);
 
 /// What is known of a connection.
 struct Known {
@@ -88,11 +85,7 @@ fn nat64_peer(known: &Known) -> Structure {
 fn info(known: &Known) -> Structure {
     use uapi::toa_info as C;
     let Record {
-        client,
-        peer,
-        kind,
-        from,
-        ..
+        client, peer, kind, ..
     } = known.record;
     let info = Structure::new::<C>()
         .put(
@@ -101,7 +94,7 @@ fn info(known: &Known) -> Structure {
         )
         .put(offset_of!(C, size), &(size_of::<C>() as u16).to_ne_bytes())
         .put(offset_of!(C, kind), &[kind])
-        .put(offset_of!(C, from), &[from as u8])
+        .put(offset_of!(C, from), &[known.record.from() as u8])
         .put(offset_of!(C, client), &client.address.octets())
         .put(offset_of!(C, client_port), &client.port.to_be_bytes())
         .put(offset_of!(C, balancer), &peer.address.octets())
@@ -183,13 +176,13 @@ fn v4(service: Service) -> Option<Ipv4Addr> {
 
 impl Answerer {
     fn known(&self, sk: Sock<'_>) -> Option<Known> {
-        let rcu = rcu::read_lock();
-        let record = *self.0.records().find(sk, &rcu)?;
-        if !record.is_of(sk) || !sk.is_connected(false) {
+        let reading = preempt::Disabled::new();
+        let record = *self.0.records().lookup(sk)?.find(&reading)?;
+        if record.peer != sk.peer() || !sk.is_connected(|| false) {
             return None;
         }
-        let service = if record.has_service {
-            self.0.records().service(sk, &rcu)
+        let service = if record.has_service() {
+            self.0.records().service(sk, &reading)
         } else {
             None
         };
@@ -204,7 +197,7 @@ impl Answerer {
         let (structure, offset) = match option {
             uapi::TOA_SO_GET_LOOKUP => {
                 at_least(size_of::<uapi::toa_nat64_peer>())?;
-                if !sk.is_connected(false) {
+                if !sk.is_connected(|| false) {
                     return Err(code::ENOTCONN);
                 }
                 let known = self.known(sk).ok_or(EINVAL)?;
@@ -254,7 +247,7 @@ impl OnGetSockOpt for Answerer {
 
     fn get(&self, sk: Sock<'_>, option: c_int, length: usize, user: &UserBuffer) -> Result<usize> {
         let answer = self.answer(sk, option as u32, length, user);
-        self.0.stats(sk.net()).count(match answer {
+        self.0.stats(sk.net()).count_any(match answer {
             Ok(_) => Counter::SockoptOk,
             Err(_) => Counter::SockoptEmpty,
         });

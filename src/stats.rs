@@ -8,15 +8,12 @@ use core::{
     fmt::{self, Write},
 };
 
-use kernel::{
-    prelude::*,
-    sync::{rcu, Arc},
-};
+use kernel::{prelude::*, sync::Arc};
 
 use crate::{
     linux::{
         netns::{self, PerNet},
-        online_cpus, possible_cpus,
+        online_cpus, possible_cpus, preempt,
         seq_file::SeqFile,
         sock::{End, Net, Sock},
         Counters,
@@ -25,6 +22,14 @@ use crate::{
     record::{From, Record, Records},
     syn::Syns,
 };
+
+/// Counts an event: `count!(stats, Counter)`.
+macro_rules! count {
+    ($stats:expr, $counter:ident) => {
+        $stats.count::<{ $crate::stats::Counter::$counter as usize }>()
+    };
+}
+pub(crate) use count;
 
 /// Declares the counters with the names of their rows, in the order of the rows.
 macro_rules! counters {
@@ -107,8 +112,12 @@ counters! {
     RecordsLive = "records_live",
 }
 
-/// All that the module knows, and what it counts in each network namespace.
-pub(crate) struct World(PerNet<NetStats>);
+/// All that the module knows, and what it counts in each network namespace. Clones are the same world.
+#[derive(Clone)]
+pub(crate) struct World {
+    stores: Arc<Stores>,
+    stats: Arc<PerNet<NetStats>>,
+}
 
 /// What network namespaces share.
 pub(crate) struct Stores {
@@ -125,57 +134,64 @@ impl World {
     /// # Errors
     ///
     /// `EBUSY`: a file exists. `ENOMEM`.
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    pub(crate) fn new() -> Result<Self> {
         let stores = Stores {
             records: Records::new()?,
             syns: Syns::new()?,
         };
-        Ok(Arc::new(Self(PerNet::new(stores)?), GFP_KERNEL)?)
+        let stores = Arc::new(stores, GFP_KERNEL)?;
+        Ok(Self {
+            stats: Arc::new(PerNet::new(stores.clone())?, GFP_KERNEL)?,
+            stores,
+        })
     }
 
     /// The counters of namespace `net`; any context.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn stats<'a>(&'a self, net: Net<'a>) -> &'a NetStats {
-        self.0.of(net)
+        self.stats.of(net)
     }
 
     /// The records of live connections.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn records(&self) -> &Records {
-        &self.0.shared().records
+        &self.stores.records
     }
 
     /// What SYNs carried.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn syns(&self) -> &Syns {
-        &self.0.shared().syns
+        &self.stores.syns
     }
 }
 
 impl NetStats {
+    /// Counts one event of a kind that is known when this is compiled; any context.
+    #[inline(always)]
+    pub(crate) fn count<const COUNTER: usize>(&self) {
+        self.0.increment::<COUNTER>();
+    }
+
     /// Counts one event; any context.
-    #[inline]
-    pub(crate) fn count(&self, counter: Counter) {
-        self.0.add(counter as usize, 1);
+    pub(crate) fn count_any(&self, counter: Counter) {
+        self.0.increment_at(counter as usize);
     }
 
     /// Counts an option of the kind with this index in [`KINDS`]; any context.
-    #[inline]
     pub(crate) fn count_option(&self, index: usize) {
-        self.0.add(Counter::Option254 as usize + index, 1);
+        self.0.increment_at(Counter::Option254 as usize + index);
     }
 
     /// Counts a new record; any context.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count_record(&self) {
-        self.0.add(Counter::RecordsLive as usize, 1);
+        self.0.increment::<{ Counter::RecordsLive as usize }>();
     }
 
     /// Counts the end of a record; any context.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn uncount_record(&self) {
-        // The sum over the CPUs wraps to what it should be.
-        self.0.add(Counter::RecordsLive as usize, usize::MAX);
+        self.0.decrement(Counter::RecordsLive as usize);
     }
 }
 
@@ -234,19 +250,19 @@ impl netns::State for NetStats {
         let Some(step) = step else {
             return writeln!(out, "local balancer client kind from vip vpc");
         };
-        let rcu = rcu::read_lock();
+        let reading = preempt::Disabled::new();
         let look = |sk: Sock<'_>| {
-            let service = stores.records.service(sk, &rcu);
+            let service = stores.records.service(sk, &reading);
             (sk.net() == net, sk.local(), service)
         };
         let mut written = Ok(());
         let show = |(here, local, service), record: Record| {
             if here {
-                let service = record.has_service.then_some(service).flatten();
+                let service = record.has_service().then_some(service).flatten();
                 written = written.and(write_row(out, local, &record, service));
             }
         };
-        stores.records.table().each(step, &rcu, look, show);
+        stores.records.table().each(step, &reading, look, show);
         written
     }
 }
@@ -260,14 +276,21 @@ fn write_row(
     let Record {
         client, peer, kind, ..
     } = record;
-    let from = match record.from {
+    let from = match record.from() {
         From::Syn => "syn",
         From::Ack => "ack",
         From::Data => "data",
     };
     write!(out, "{local} {peer} {client} {kind} {from} ")?;
     match service {
-        Some(Service { address, port, vpc }) => writeln!(out, "{} {vpc}", End { address, port }),
+        Some(Service { address, port, vpc }) => writeln!(
+            out,
+            "{} {vpc}",
+            End {
+                address,
+                port: port.into()
+            }
+        ),
         None => writeln!(out, "- -"),
     }
 }

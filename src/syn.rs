@@ -67,7 +67,7 @@ impl Syns {
     }
 
     /// The same for connection `sk`; it is not kept any longer. Counts as [`Self::begin`] does.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&self, sk: Sock<'_>, count: impl Fn(Net<'_>, Counter)) -> Option<Client> {
         if self.0.is_empty() {
             return None;

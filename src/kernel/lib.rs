@@ -23,8 +23,6 @@ mod bindings {
     extern "C" {
         pub(crate) fn kfree(object: *const c_void);
         pub(crate) fn rust_helper_kmalloc(size: usize) -> *mut c_void;
-        pub(crate) fn rust_helper_rcu_read_lock();
-        pub(crate) fn rust_helper_rcu_read_unlock();
     }
 }
 

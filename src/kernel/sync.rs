@@ -10,35 +10,6 @@ use core::{
 
 use crate::alloc::{AllocError, Flags, KBox};
 
-/// Read-copy-update.
-pub mod rcu {
-    use crate::{bindings, types::NotThreadSafe};
-
-    /// Evidence that RCU is held.
-    ///
-    /// # Invariants
-    ///
-    /// The thread is in an RCU read-side critical section while the value lives.
-    pub struct Guard(NotThreadSafe);
-
-    /// Enters an RCU read-side critical section; any context.
-    #[inline]
-    pub fn read_lock() -> Guard {
-        // SAFETY: Callable in any context; `drop` leaves again.
-        unsafe { bindings::rust_helper_rcu_read_lock() };
-        // INVARIANT: As just done.
-        Guard(NotThreadSafe)
-    }
-
-    impl Drop for Guard {
-        #[inline]
-        fn drop(&mut self) {
-            // SAFETY: By the invariant.
-            unsafe { bindings::rust_helper_rcu_read_unlock() };
-        }
-    }
-}
-
 struct Shared<T> {
     owners: AtomicUsize,
     value: T,

@@ -35,4 +35,8 @@ macro_rules! opaque {
 
 opaque!(file ftrace_regs kmem_cache module net proc_dir_entry pt_regs seq_file sock tracepoint);
 
+extern "C" {
+    pub static init_net: net;
+}
+
 include!("bindings_generated.rs");

@@ -33,6 +33,12 @@ impl<T: Copy> Field<T> {
         unsafe { base.byte_add(self.offset).cast::<T>().read_volatile() }
     }
 
+    /// Where the field of the structure at `base` lies.
+    #[inline(always)]
+    pub(super) fn place(&self, base: *const c_void) -> *const T {
+        base.wrapping_byte_add(self.offset).cast()
+    }
+
     /// Writes the field of the structure at `base`, once (`WRITE_ONCE` in C).
     ///
     /// # Safety

@@ -15,7 +15,8 @@ use kernel::prelude::*;
 
 use super::{
     alloc::Array,
-    bindings, irq,
+    bindings,
+    preempt::Exclusive,
     sock::{End, Net, Sock},
     spinlock::RawSpinLock,
 };
@@ -46,7 +47,8 @@ impl Flow {
         };
         let [a, b] = halves(self.local.address);
         let [c, d] = halves(self.remote.address);
-        let ports = u64::from(self.local.port) << 16 | u64::from(self.remote.port);
+        let ports =
+            u64::from(u16::from(self.local.port)) << 16 | u64::from(u16::from(self.remote.port));
         let data = [self.net as u64, a, b, c, d, ports];
         // SAFETY: Reads so many bytes.
         unsafe {
@@ -265,8 +267,8 @@ impl<V: Copy + Send> Flows<V> {
         let Some(shard) = self.shard(hash) else {
             return;
         };
-        let irq = irq::Disabled::new();
-        let shard = &mut *shard.lock(&irq);
+        let cpu = Exclusive::new();
+        let shard = &mut *shard.lock(&cpu);
         let now = now();
         self.expire(shard, now, lost);
         if let Some(index) = shard.find(&flow, hash) {
@@ -285,8 +287,8 @@ impl<V: Copy + Send> Flows<V> {
     pub(crate) fn get(&self, sk: Sock<'_>) -> Option<V> {
         let flow = Flow::of(sk);
         let hash = flow.hash(&self.key);
-        let irq = irq::Disabled::new();
-        let shard = &mut *self.shard(hash)?.lock(&irq);
+        let cpu = Exclusive::new();
+        let shard = &mut *self.shard(hash)?.lock(&cpu);
         let index = shard.find(&flow, hash)?;
         shard.entry(index)?.value
     }
@@ -296,8 +298,8 @@ impl<V: Copy + Send> Flows<V> {
     pub(crate) fn take(&self, sk: Sock<'_>, lost: &mut dyn FnMut(Net<'_>, Loss)) -> Option<V> {
         let flow = Flow::of(sk);
         let hash = flow.hash(&self.key);
-        let irq = irq::Disabled::new();
-        let shard = &mut *self.shard(hash)?.lock(&irq);
+        let cpu = Exclusive::new();
+        let shard = &mut *self.shard(hash)?.lock(&cpu);
         self.expire(shard, now(), lost);
         let index = shard.find(&flow, hash)?;
         self.remove(shard, index)
@@ -309,8 +311,8 @@ impl<V: Copy + Send> Flows<V> {
             if self.is_empty() {
                 return;
             }
-            let irq = irq::Disabled::new();
-            let shard = &mut *shard.lock(&irq);
+            let cpu = Exclusive::new();
+            let shard = &mut *shard.lock(&cpu);
             let mut index = shard.oldest;
             while let Some(&Entry { flow, newer, .. }) = shard.entry(index) {
                 if flow.net == net.as_ptr() as usize {

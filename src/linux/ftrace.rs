@@ -41,7 +41,7 @@ impl Registers {
     pub(super) fn argument<const N: usize>(&self) -> usize {
         match ARGUMENTS.get(N) {
             // SAFETY: By the invariant.
-            Some(register) => unsafe { register.read(self.0) },
+            Some(register) => unsafe { *register.place(self.0) },
             // SAFETY: By the invariant. At the entry of a function the stack has its return address,
             // then the arguments for which there was no register.
             None => unsafe {

@@ -8,6 +8,28 @@
 #define SLAB_NO_MERGE 0
 #endif
 
+#ifndef TOA_UNBOUND_WQ
+#define TOA_UNBOUND_WQ system_unbound_wq
+#endif
+
+#ifdef CONFIG_X86_64
+/*
+ * Where each CPU has its preemption count, as an offset from the base of its memory. Some kernels have
+ * it in a structure, as the second member after a pointer.
+ */
+#ifdef TOA_PCPU_HOT
+static_assert(offsetof(struct pcpu_hot, preempt_count) == 8);
+#define TOA_PREEMPT_COUNT "pcpu_hot + 8"
+#else
+#define TOA_PREEMPT_COUNT "__preempt_count"
+#endif
+asm(".pushsection .rodata, \"a\"\n"
+    ".balign 8\n"
+    ".globl toa_preempt_count\n"
+    "toa_preempt_count: .quad " TOA_PREEMPT_COUNT "\n"
+    ".popsection\n");
+#endif
+
 void *rust_helper_alloc_percpu(size_t size, size_t align)
 {
 	return (void *)(uintptr_t)__alloc_percpu(size, align);
@@ -31,6 +53,11 @@ unsigned int rust_helper_cpumask_next_online(int cpu)
 unsigned int rust_helper_cpumask_next_possible(int cpu)
 {
 	return cpumask_next(cpu, cpu_possible_mask);
+}
+
+bool rust_helper_in_interrupt(void)
+{
+	return in_interrupt();
 }
 
 void rust_helper_init_work(struct work_struct *work, work_func_t func)
@@ -86,11 +113,6 @@ bool rust_helper_limited(unsigned int warning)
 	return warning >= TOA_WARNINGS || !__ratelimit(&states[warning]);
 }
 
-void *rust_helper_net_generic(const struct net *net, unsigned int id)
-{
-	return net_generic(net, id);
-}
-
 unsigned int rust_helper_nr_cpu_ids(void)
 {
 	return nr_cpu_ids;
@@ -99,6 +121,16 @@ unsigned int rust_helper_nr_cpu_ids(void)
 void *rust_helper_per_cpu_ptr(void *ptr, unsigned int cpu)
 {
 	return per_cpu_ptr((void __percpu *)(uintptr_t)ptr, cpu);
+}
+
+void rust_helper_preempt_disable(void)
+{
+	preempt_disable_notrace();
+}
+
+void rust_helper_preempt_enable(void)
+{
+	preempt_enable_notrace();
 }
 
 void rust_helper_printk(const char *level, int length, const char *text)
@@ -113,7 +145,7 @@ struct proc_dir_entry *rust_helper_proc_net(struct net *net)
 
 void rust_helper_queue_unbound_work(struct work_struct *work)
 {
-	queue_work(system_unbound_wq, work);
+	queue_work(TOA_UNBOUND_WQ, work);
 }
 
 void rust_helper_raw_spin_lock(raw_spinlock_t *lock)
@@ -163,6 +195,16 @@ void *rust_helper_this_cpu_ptr(void *ptr)
 	return this_cpu_ptr((void __percpu *)(uintptr_t)ptr);
 }
 
+unsigned long rust_helper_this_cpu_read(const unsigned long *ptr)
+{
+	return this_cpu_read(*(unsigned long __percpu *)(uintptr_t)ptr);
+}
+
+void rust_helper_this_cpu_write(unsigned long *ptr, unsigned long value)
+{
+	this_cpu_write(*(unsigned long __percpu *)(uintptr_t)ptr, value);
+}
+
 unsigned long rust_helper_totalram_pages(void)
 {
 	return totalram_pages();
@@ -178,15 +220,5 @@ void rust_helper_tracepoint_synchronize_unregister(void)
 void *rust_helper_kmalloc(size_t size)
 {
 	return kmalloc(size, GFP_KERNEL);
-}
-
-void rust_helper_rcu_read_lock(void)
-{
-	rcu_read_lock();
-}
-
-void rust_helper_rcu_read_unlock(void)
-{
-	rcu_read_unlock();
 }
 #endif

@@ -10,21 +10,79 @@ use super::{
     bindings::*,
     field::Field,
     ftrace::{Entry, Hook, Registers},
-    irq,
     percpu::PerCpu,
-    sock::{End, Sock, SockKey},
+    preempt::Exclusive,
+    sock::{End, Family, Sock, SockKey},
     tracepoint::{Probe, SockProbe},
 };
 
 /// A segment of a handshake.
+///
+/// # Invariants
+///
+/// `length` points to how many bytes `header` and the data behind it have, for `'a`.
 #[derive(Clone, Copy)]
 pub(crate) struct Segment<'a> {
-    /// What follows the fixed part of its TCP header.
-    pub(crate) options: &'a [u8],
+    /// Its TCP header.
+    header: &'a [u8],
+    length: *const u32,
+}
+
+impl<'a> Segment<'a> {
+    /// Bytes of a TCP header before its options.
+    const FIXED: usize = 20;
+    /// The most bytes that a TCP header can have.
+    const MAX: usize = 60;
+
+    /// What follows the fixed part of its header.
+    #[inline(always)]
+    pub(crate) fn options(&self) -> &'a [u8] {
+        self.header.get(Self::FIXED..).unwrap_or_default()
+    }
+
     /// Whether it has SYN set.
-    pub(crate) syn: bool,
+    #[inline(always)]
+    pub(crate) fn has_syn(&self) -> bool {
+        const FLAGS: usize = 13;
+        const SYN: u8 = 0x02;
+        self.header.get(FLAGS).is_some_and(|flags| flags & SYN != 0)
+    }
+
     /// Whether it carries data.
-    pub(crate) data: bool,
+    pub(crate) fn has_data(&self) -> bool {
+        // SAFETY: By the invariant.
+        unsafe { *self.length as usize > self.header.len() }
+    }
+
+    /// Looks at what the kernel has.
+    ///
+    /// # Safety
+    ///
+    /// `segment` points to a `struct sk_buff` that lives for `'a`, whose data begins with the TCP
+    /// header, which is linear and was checked to be no longer than the segment (`tcp_v4_rcv`,
+    /// `tcp_v6_rcv`).
+    #[inline(always)]
+    unsafe fn from_raw(segment: *const c_void) -> Self {
+        const HEAD: Field<*const u8> = Field::new(SKB_HEAD_OFFSET, SKB_HEAD_SIZE);
+        const LENGTH: Field<u32> = Field::new(SKB_LEN_OFFSET, SKB_LEN_SIZE);
+        const TRANSPORT_HEADER: Field<u16> =
+            Field::new(SKB_TRANSPORT_HEADER_OFFSET, SKB_TRANSPORT_HEADER_SIZE);
+        /// Where the header says its length in words of four bytes, in the upper half of the byte.
+        const DATA_OFFSET: usize = 12;
+
+        // SAFETY: By the contract.
+        // INVARIANT: The length of a buffer is that of its data.
+        unsafe {
+            let header = HEAD
+                .read(segment)
+                .add(usize::from(TRANSPORT_HEADER.read(segment)));
+            let length = usize::from(header.add(DATA_OFFSET).read() >> 4) * 4;
+            Self {
+                header: core::slice::from_raw_parts(header, length),
+                length: LENGTH.place(segment),
+            }
+        }
+    }
 }
 
 /// Passive opens. All run in softirq, and must not sleep.
@@ -60,7 +118,7 @@ impl<T: OnChild + Clone> ChildHooks<T> {
             None
         };
         let mptcp = if TOA_MPTCP != 0 {
-            // SAFETY: No request and no options, all zero, are valid and need no drop.
+            // SAFETY: No request and an empty header, all zero, are valid and need no drop.
             let stash = Arc::new(Stash(unsafe { PerCpu::zeroed() }?), GFP_KERNEL)?;
             let on_child = on_child.clone();
             Some((
@@ -75,45 +133,6 @@ impl<T: OnChild + Clone> ChildHooks<T> {
             _mptcp: mptcp,
             _syn: syn,
         })
-    }
-}
-
-/// Bytes of a TCP header before its options.
-const FIXED_HEADER: usize = 20;
-/// The most bytes of options that a TCP header can have.
-const MAX_OPTIONS: usize = 40;
-
-/// Looks at a segment.
-///
-/// # Safety
-///
-/// `segment` points to a `struct sk_buff` that lives for `'a`, whose data begins with the TCP header,
-/// which is linear and was checked to be no longer than the segment (`tcp_v4_rcv`, `tcp_v6_rcv`).
-#[inline(always)]
-unsafe fn look<'a>(segment: *const c_void) -> Segment<'a> {
-    const HEAD: Field<*const u8> = Field::new(SKB_HEAD_OFFSET, SKB_HEAD_SIZE);
-    const LENGTH: Field<u32> = Field::new(SKB_LEN_OFFSET, SKB_LEN_SIZE);
-    const TRANSPORT_HEADER: Field<u16> =
-        Field::new(SKB_TRANSPORT_HEADER_OFFSET, SKB_TRANSPORT_HEADER_SIZE);
-    /// Where the header says its length in words of four bytes, in the upper half of the byte.
-    const DATA_OFFSET: usize = 12;
-    const FLAGS: usize = 13;
-    const SYN: u8 = 0x02;
-
-    // SAFETY: By the contract.
-    unsafe {
-        let header = HEAD
-            .read(segment)
-            .add(usize::from(TRANSPORT_HEADER.read(segment)));
-        let length = usize::from(header.add(DATA_OFFSET).read() >> 4) * 4;
-        Segment {
-            options: core::slice::from_raw_parts(
-                header.add(FIXED_HEADER),
-                length.saturating_sub(FIXED_HEADER),
-            ),
-            syn: header.add(FLAGS).read() & SYN != 0,
-            data: LENGTH.read(segment) as usize > length,
-        }
     }
 }
 
@@ -147,7 +166,12 @@ unsafe impl<T: OnChild> Entry for SendSynAck<T> {
         };
         // SAFETY: The function is called with a segment that TCP has received, and the caller holds
         // the request and the socket.
-        let (segment, sk) = unsafe { (look(segment), Sock::from_raw(sk as *mut c_void)) };
+        let (segment, sk) = unsafe {
+            (
+                Segment::from_raw(segment),
+                Sock::from_raw(sk as *mut c_void),
+            )
+        };
         match sk {
             Some(sk) if child => self.0.child(sk, segment),
             Some(request) => self.0.syn(request, segment, kind == TOA_TCP_SYNACK_COOKIE),
@@ -173,7 +197,7 @@ unsafe impl<T: OnChild> Entry for ChildProcess<T> {
         // locked and referenced.
         let (segment, child) = unsafe {
             let segment = registers.argument::<2>() as *const c_void;
-            (look(segment), Sock::from_raw(child))
+            (Segment::from_raw(segment), Sock::from_raw(child))
         };
         if let Some(child) = child {
             self.0.child(child, segment);
@@ -191,10 +215,10 @@ struct Stash(PerCpu<Stashed>);
 struct Stashed {
     /// The request that the handshake completes.
     request: SockKey,
-    options: [u8; MAX_OPTIONS],
-    length: usize,
-    syn: bool,
-    data: bool,
+    header: [u8; Segment::MAX],
+    header_length: usize,
+    /// With its data.
+    length: u32,
 }
 
 /// Sees segments that complete a handshake with an MPTCP listener.
@@ -211,15 +235,15 @@ unsafe impl Entry for SynRecv {
         //                       struct request_sock *req, ...)
         let request = registers.argument::<2>();
         // SAFETY: The function is called with a segment that TCP has received.
-        let segment = unsafe { look(registers.argument::<1>() as *const c_void) };
-        let irq = irq::Disabled::new();
-        // SAFETY: The CPU's own, and interrupts are off.
-        let stashed = unsafe { &mut *self.0 .0.this(&irq) };
+        let segment = unsafe { Segment::from_raw(registers.argument::<1>() as *const c_void) };
+        let cpu = Exclusive::new();
+        // SAFETY: The CPU's own, and nothing else of TCP runs on it.
+        let stashed = unsafe { &mut *self.0 .0.this(&cpu) };
         stashed.request = SockKey(request);
-        stashed.length = segment.options.len();
-        stashed.syn = segment.syn;
-        stashed.data = segment.data;
-        for (to, from) in stashed.options.iter_mut().zip(segment.options) {
+        stashed.header_length = segment.header.len();
+        // SAFETY: By the invariant of `Segment`.
+        stashed.length = unsafe { *segment.length };
+        for (to, from) in stashed.header.iter_mut().zip(segment.header) {
             *to = *from;
         }
     }
@@ -249,45 +273,91 @@ unsafe impl<T: OnChild> Entry for TokenAccept<T> {
         let (Some(request), Some(mptcp)) = (request, mptcp) else {
             return;
         };
-        let (options, length, syn, data) = {
-            let irq = irq::Disabled::new();
+        let (header, header_length, length) = {
+            let cpu = Exclusive::new();
             // SAFETY: As in `SynRecv`.
-            let stashed = unsafe { &*self.stash.0.this(&irq) };
+            let stashed = unsafe { &*self.stash.0.this(&cpu) };
             if stashed.request != request.key() {
                 return;
             }
-            (stashed.options, stashed.length, stashed.syn, stashed.data)
+            (stashed.header, stashed.header_length, stashed.length)
         };
+        // INVARIANT: That of the segment whose header this is.
         let segment = Segment {
-            options: options.get(..length).unwrap_or_default(),
-            syn,
-            data,
+            header: header.get(..header_length).unwrap_or_default(),
+            length: &length,
         };
         self.on_child.mptcp(mptcp, request, segment);
     }
 }
 
-/// Which sockets a question for a name comes from, and so which addresses can answer it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// `AF_INET`: IPv4 alone.
-    Inet,
-    /// `AF_INET6`: IPv6, and IPv4 in its mapped form.
-    Inet6,
+/// Questions for the name of a socket: `accept()`, `getpeername()`, `SO_PEERNAME`, and for its own.
+pub(crate) trait OnGetName: Send + Sync {
+    /// May answer the question, which leaves the kernel's own answer aside. Runs in process context,
+    /// perhaps with preemption off. Must not sleep.
+    fn name(&self, sk: Sock<'_>, family: Family, question: Question<'_>);
 }
 
-/// Questions for the name of a socket: `accept()`, `getpeername()`, `SO_PEERNAME`.
-pub(crate) trait OnGetName: Send + Sync {
-    /// Returns the name that the other end shall have; none leaves the kernel's own answer. An IPv6
-    /// address is no answer to [`Family::Inet`]. Runs in process context, perhaps with preemption
-    /// off. Must not sleep.
-    ///
-    /// `at_accept`: the question is `accept()`'s, which takes an answer even if the connection has
-    /// ended since.
-    fn peer(&self, sk: Sock<'_>, family: Family, at_accept: bool) -> Option<End>;
+/// A question for the name of a socket, and where the answer goes.
+pub(crate) struct Question<'a> {
+    registers: &'a mut Registers,
+    family: Family,
+}
 
-    /// The question is for the socket's own end, which is never answered.
-    fn own(&self, sk: Sock<'_>);
+impl Question<'_> {
+    /// Whether it is for the socket's own end.
+    #[inline(always)]
+    pub(crate) fn is_own(&self) -> bool {
+        self.peer() == 0
+    }
+
+    /// Whether it is `accept()`'s, which takes an answer even if the connection has ended since.
+    #[inline(always)]
+    pub(crate) fn is_at_accept(&self) -> bool {
+        self.peer() == 2
+    }
+
+    /// The argument `peer`: 0 for the socket's own name, 1 or at `accept()` 2 for the other end's.
+    #[inline(always)]
+    fn peer(&self) -> i32 {
+        self.registers.argument::<2>() as i32
+    }
+
+    /// Answers it. An IPv6 address is no answer to [`Family::Inet`]: of that the last four bytes are
+    /// taken.
+    #[inline(always)]
+    pub(crate) fn answer(self, end: &End) {
+        let name = self.registers.argument::<1>() as *mut c_void;
+        let octets = end.address.octets();
+        // SAFETY: The caller gives room for a `struct sockaddr_storage`; `in6_addr` and `in_addr` are
+        // bytes in network byte order. The functions that the call goes on to return the length of
+        // what was written, and have the same prototype.
+        unsafe {
+            match self.family {
+                Family::Inet => {
+                    let [.., a, b, c, d] = octets;
+                    name.cast::<sockaddr_in>().write(sockaddr_in {
+                        sin_family: TOA_AF_INET as u16,
+                        sin_port: end.port.0,
+                        sin_addr: in_addr {
+                            s_addr: u32::from_ne_bytes([a, b, c, d]),
+                        },
+                        ..Default::default()
+                    });
+                    self.registers.redirect(length_of_inet as *const ());
+                }
+                Family::Inet6 => {
+                    name.cast::<sockaddr_in6>().write(sockaddr_in6 {
+                        sin6_family: TOA_AF_INET6 as u16,
+                        sin6_port: end.port.0,
+                        sin6_addr: core::mem::transmute::<[u8; 16], in6_addr>(octets),
+                        ..Default::default()
+                    });
+                    self.registers.redirect(length_of_inet6 as *const ());
+                }
+            }
+        }
+    }
 }
 
 /// Hooks for questions for a name, in place until dropped.
@@ -326,58 +396,14 @@ unsafe impl<T: OnGetName, const V6: bool> Entry for GetName<T, V6> {
     #[inline(always)]
     unsafe fn enter(&self, mut registers: Registers) {
         const SK: Field<*mut c_void> = Field::new(SOCKET_SK_OFFSET, SOCKET_SK_SIZE);
-        /// `peer` of a question for the socket's own name.
-        const OWN: i32 = 0;
-        /// `peer` of a question that `accept()` asks.
-        const AT_ACCEPT: i32 = 2;
-
         // inet_getname(struct socket *sock, struct sockaddr *uaddr, int peer)
         let socket = registers.argument::<0>() as *const c_void;
-        let name = registers.argument::<1>() as *mut c_void;
-        let peer = registers.argument::<2>() as i32;
-
-        // SAFETY: The caller holds the socket, and with it the `struct sock`.
-        let Some(sk) = (unsafe { Sock::from_raw(SK.read(socket)) }) else {
-            return;
-        };
-        if peer == OWN {
-            self.0.own(sk);
-            return;
-        }
+        // SAFETY: The caller holds the socket, and with it the `struct sock`, which the kernel's own
+        // function does not check for null either.
+        let sk = unsafe { Sock::from_raw_unchecked(SK.read(socket)) };
         let family = if V6 { Family::Inet6 } else { Family::Inet };
-        let Some(End { address, port }) = self.0.peer(sk, family, peer == AT_ACCEPT) else {
-            return;
-        };
-
-        // SAFETY: The caller gives room for a `struct sockaddr_storage`; `in6_addr` is 16 bytes in
-        // network byte order. The functions that the call goes on to return the length of what was written, and have the same prototype.
-        unsafe {
-            if V6 {
-                name.cast::<sockaddr_in6>().write(sockaddr_in6 {
-                    sin6_family: TOA_AF_INET6 as u16,
-                    sin6_port: port.to_be(),
-                    sin6_addr: core::mem::transmute::<[u8; 16], in6_addr>(address.octets()),
-                    ..Default::default()
-                });
-            } else if let Some(address) = address.to_ipv4_mapped() {
-                name.cast::<sockaddr_in>().write(sockaddr_in {
-                    sin_family: TOA_AF_INET as u16,
-                    sin_port: port.to_be(),
-                    sin_addr: in_addr {
-                        s_addr: u32::from(address).to_be(),
-                    },
-                    ..Default::default()
-                });
-            } else {
-                // Such a socket cannot express it.
-                return;
-            }
-            registers.redirect(if V6 {
-                length_of_inet6 as *const ()
-            } else {
-                length_of_inet as *const ()
-            });
-        }
+        let registers = &mut registers;
+        self.0.name(sk, family, Question { registers, family });
     }
 }
 

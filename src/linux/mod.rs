@@ -6,16 +6,19 @@
 //! the module means, and that it is about TCP options at all, nothing in here knows.
 
 pub(crate) mod alloc;
+#[cfg_attr(target_arch = "x86_64", path = "arch/x86_64.rs")]
+#[cfg_attr(not(target_arch = "x86_64"), path = "arch/other.rs")]
+mod arch;
 mod bindings;
 mod field;
 pub(crate) mod flows;
 mod ftrace;
 pub(crate) mod inet;
-mod irq;
 pub(crate) mod netns;
 pub(crate) mod param;
 mod percpu;
 mod pool;
+pub(crate) mod preempt;
 pub(crate) mod printk;
 pub(crate) mod rcu_cell;
 pub(crate) mod seq_file;

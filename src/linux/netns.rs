@@ -13,9 +13,10 @@ use core::{
 use kernel::{
     error::{code, from_err_ptr, to_result},
     prelude::*,
+    sync::Arc,
 };
 
-use super::{bindings, printk, seq_file::SeqFile, sock::Net};
+use super::{bindings, field::Field, preempt, printk, seq_file::SeqFile, sock::Net};
 
 /// What a network namespace keeps for us, and the two files that it has under /proc/net: one that is
 /// shown at once, and a list, which is shown in steps.
@@ -68,6 +69,9 @@ pub(crate) trait State: Sized + Send + Sync {
 /// and ended namespaces get no other argument, so that it has to be global.
 static ID: AtomicU32 = AtomicU32::new(0);
 
+/// The state of the namespace that most sockets are in.
+static INIT_STATE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+
 /// What the namespaces share; global for the same reason.
 static SHARED: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -75,11 +79,11 @@ static SHARED: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 ///
 /// # Invariants
 ///
-/// Between `new` and drop, `ID` leads to a valid `T` in each namespace that has a socket, and
-/// `SHARED` to the `T::Shared` in here.
+/// Between `new` and drop, `ID` leads to a valid `T` in each namespace that has a socket, `INIT_STATE`
+/// is that of `init_net`, and `SHARED` leads to the `T::Shared` in here.
 pub(crate) struct PerNet<T: State> {
     operations: KBox<UnsafeCell<bindings::pernet_operations>>,
-    shared: KBox<T::Shared>,
+    _shared: Arc<T::Shared>,
     state: PhantomData<T>,
 }
 
@@ -95,7 +99,7 @@ impl<T: State> PerNet<T> {
     /// # Errors
     ///
     /// `EBUSY`: a file exists. `ENOMEM`.
-    pub(crate) fn new(shared: T::Shared) -> Result<Self> {
+    pub(crate) fn new(shared: Arc<T::Shared>) -> Result<Self> {
         Self::register(shared).map_err(|error| {
             let remedy = if error == code::EBUSY {
                 "the file exists: unload the module that made it"
@@ -107,12 +111,11 @@ impl<T: State> PerNet<T> {
         })
     }
 
-    fn register(shared: T::Shared) -> Result<Self> {
+    fn register(shared: Arc<T::Shared>) -> Result<Self> {
         // Making it a second time would draw a warning from the kernel, with a stack trace.
         if exists(T::FILE) || exists(T::LIST) {
             return Err(code::EBUSY);
         }
-        let shared = KBox::new(shared, GFP_KERNEL)?;
         let operations = KBox::new(
             UnsafeCell::new(bindings::pernet_operations {
                 init: Some(init::<T>),
@@ -127,25 +130,28 @@ impl<T: State> PerNet<T> {
         SHARED.store(pointer.cast_mut().cast(), Ordering::Release);
         // SAFETY: The operations stay in their place until they are unregistered in `drop`.
         to_result(unsafe { bindings::register_pernet_subsys(operations.get()) })?;
+        // SAFETY: Registered, and the first namespace lives for ever.
+        let state = unsafe { state::<T>(init_net()) };
+        INIT_STATE.store(state.cast(), Ordering::Release);
         // INVARIANT: `init` has run for all namespaces, and runs for new ones before they are used.
         Ok(Self {
             operations,
-            shared,
+            _shared: shared,
             state: PhantomData,
         })
     }
 
-    /// What all namespaces share.
-    #[inline]
-    pub(crate) fn shared(&self) -> &T::Shared {
-        &self.shared
-    }
-
     /// The state of namespace `net`; any context.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of<'a>(&'a self, net: Net<'a>) -> &'a T {
+        let state = if net.as_ptr() == init_net() {
+            INIT_STATE.load(Ordering::Relaxed).cast()
+        } else {
+            // SAFETY: By the invariant.
+            unsafe { state::<T>(net.as_ptr()) }
+        };
         // SAFETY: By the invariant; the namespace is alive, and so is its state until `drop`.
-        unsafe { &*state(net.as_ptr()) }
+        unsafe { &*state }
     }
 }
 
@@ -173,10 +179,21 @@ fn exists(path: &CStr) -> bool {
 /// # Safety
 ///
 /// The operations are registered and `net` is alive.
-#[inline(always)]
 unsafe fn state<T>(net: *const bindings::net) -> *mut T {
-    // SAFETY: By the contract.
-    unsafe { bindings::rust_helper_net_generic(net, ID.load(Ordering::Relaxed)) }.cast()
+    const GENERIC: Field<*const *mut c_void> =
+        Field::new(bindings::NET_GEN_OFFSET, bindings::NET_GEN_SIZE);
+    const FIRST: usize = bindings::TOA_NET_GENERIC_FIRST as usize;
+    let id = ID.load(Ordering::Relaxed) as usize;
+    // Another module's state may make the kernel replace the array meanwhile; what is in it stays.
+    let _reading = preempt::Disabled::new();
+    // SAFETY: By the contract there is such an element (`net_generic` in C).
+    unsafe { *GENERIC.read(net.cast()).byte_add(FIRST).add(id) }.cast()
+}
+
+/// The namespace that the machine starts with.
+#[inline(always)]
+fn init_net() -> *mut bindings::net {
+    (&raw const bindings::init_net).cast_mut()
 }
 
 /// # Safety

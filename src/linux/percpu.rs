@@ -6,7 +6,7 @@ use core::{cell::UnsafeCell, ffi::c_void, marker::PhantomData, ptr::NonNull};
 
 use kernel::prelude::*;
 
-use super::{bindings, irq};
+use super::{arch, bindings, preempt::Exclusive};
 
 /// The CPUs that are online, in ascending order; numbers may have gaps.
 pub(crate) fn online_cpus() -> impl Iterator<Item = Cpu> {
@@ -79,11 +79,16 @@ impl<T> PerCpu<T> {
         })
     }
 
+    /// Where the value is, as an address of the per-CPU allocator's.
+    #[inline(always)]
+    pub(super) fn base(&self) -> *mut c_void {
+        self.base.as_ptr()
+    }
+
     /// The value of the current CPU.
     #[inline]
-    pub(super) fn this(&self, _irq: &irq::Disabled) -> *mut T {
-        // SAFETY: `base` came from the per-CPU allocator; interrupts are off, so the thread stays
-        // on its CPU.
+    pub(super) fn this(&self, _cpu: &Exclusive) -> *mut T {
+        // SAFETY: `base` came from the per-CPU allocator, and the thread stays on its CPU.
         unsafe { bindings::rust_helper_this_cpu_ptr(self.base.as_ptr()) }.cast()
     }
 
@@ -115,19 +120,32 @@ impl<const N: usize> Counters<N> {
         Ok(Self(unsafe { PerCpu::zeroed() }?))
     }
 
-    /// Adds to the counter of kind `index` on the current CPU, where it may wrap; any context,
-    /// preemptible or not. An `index` that does not exist is not counted.
-    #[inline]
-    pub(crate) fn add(&self, index: usize, number: usize) {
+    /// Counts one event of kind `INDEX` on the current CPU; any context, preemptible or not.
+    #[inline(always)]
+    pub(crate) fn increment<const INDEX: usize>(&self) {
+        const { assert!(INDEX < N) };
+        // SAFETY: The address is the per-CPU allocator's; the array has so many elements.
+        unsafe { arch::this_cpu_inc::<INDEX>(self.0.base.cast().as_ptr()) };
+    }
+
+    /// The same for an index that is not known when this is compiled. One that does not exist is not
+    /// counted.
+    pub(crate) fn increment_at(&self, index: usize) {
+        self.add(index, 1);
+    }
+
+    /// Takes one event back. On this CPU the counter may wrap; the sum over all does not.
+    #[inline(always)]
+    pub(crate) fn decrement(&self, index: usize) {
+        self.add(index, usize::MAX);
+    }
+
+    #[inline(always)]
+    fn add(&self, index: usize, number: usize) {
         if index < N {
             // SAFETY: The address, which is the per-CPU allocator's, plus an offset within the
             // array.
-            unsafe {
-                bindings::rust_helper_this_cpu_add(
-                    self.0.base.cast::<usize>().add(index).as_ptr(),
-                    number,
-                );
-            }
+            unsafe { arch::this_cpu_add(self.0.base.cast::<usize>().add(index).as_ptr(), number) };
         }
     }
 

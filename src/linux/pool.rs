@@ -7,13 +7,17 @@
 //! given back goes the same way: to a list of the CPU, to the depot, and when readers under RCU
 //! can no longer hold it, back to where it can be taken from.
 
-use core::{mem::MaybeUninit, ptr::NonNull};
+use core::{
+    mem::{offset_of, MaybeUninit},
+    ptr::NonNull,
+};
 
 use kernel::{ffi::CStr, prelude::*};
 
 use super::{
-    bindings, irq,
+    arch, bindings,
     percpu::{self, PerCpu},
+    preempt::Exclusive,
     spinlock::RawSpinLock,
     work::{Run, Work},
 };
@@ -48,6 +52,23 @@ impl<T> List<T> {
             tail: core::ptr::null_mut(),
             length: 0,
         }
+    }
+
+    /// The list that begins with `head`, which hands its objects over.
+    fn of(head: *mut Slot<T>) -> Self {
+        let mut list = Self {
+            head,
+            tail: head,
+            length: 0,
+        };
+        let mut next = head;
+        while !next.is_null() {
+            list.tail = next;
+            list.length += 1;
+            // SAFETY: `link` leads from object to object, and is null at the end.
+            next = unsafe { (*next).link };
+        }
+        list
     }
 
     #[inline]
@@ -86,8 +107,18 @@ impl<T> List<T> {
     }
 }
 
-/// What a CPU has at hand. All zero is empty.
+/// What a CPU has at hand: lists through `link`. All zero is empty.
+#[repr(C)]
 struct Magazine<T> {
+    free: *mut Slot<T>,
+    /// Given back, and perhaps still seen by readers.
+    returned: *mut Slot<T>,
+    /// How many were given back.
+    returned_length: usize,
+}
+
+/// What is common to all CPUs.
+struct Lists<T> {
     free: List<T>,
     /// Given back, and perhaps still seen by readers.
     returned: List<T>,
@@ -95,7 +126,7 @@ struct Magazine<T> {
 
 /// What all CPUs share.
 struct Depot<T> {
-    lists: RawSpinLock<Magazine<T>>,
+    lists: RawSpinLock<Lists<T>>,
     cache: Cache,
     /// How many free objects to keep.
     target: usize,
@@ -104,11 +135,32 @@ struct Depot<T> {
 impl<T: Send> Depot<T> {
     /// Allocates until `target` objects are free; may sleep.
     fn fill(&self) -> Result {
-        while self.lists.lock(&irq::Disabled::new()).free.length < self.target {
-            let slot = self.cache.alloc()?;
-            self.lists.lock(&irq::Disabled::new()).free.push(slot);
+        loop {
+            let mut missing = {
+                let cpu = Exclusive::new();
+                let free = self.lists.lock(&cpu).free.length;
+                self.target.saturating_sub(free)
+            };
+            if missing == 0 {
+                return Ok(());
+            }
+            // By batches: nobody waits long for the lock, and it is not taken for each.
+            let mut batch = List::new();
+            let mut result = Ok(());
+            while missing > 0 && batch.length < BATCH {
+                match self.cache.alloc() {
+                    Ok(slot) => batch.push(slot),
+                    Err(error) => {
+                        result = Err(error);
+                        break;
+                    }
+                }
+                missing -= 1;
+            }
+            let cpu = Exclusive::new();
+            self.lists.lock(&cpu).free.append(&mut batch);
+            result?;
         }
-        Ok(())
     }
 
     fn free_all(&self, list: &mut List<T>) {
@@ -122,7 +174,10 @@ impl<T: Send> Depot<T> {
 impl<T: Send> Run for Depot<T> {
     fn run(&self) {
         let mut returned = List::new();
-        returned.append(&mut self.lists.lock(&irq::Disabled::new()).returned);
+        {
+            let cpu = Exclusive::new();
+            returned.append(&mut self.lists.lock(&cpu).returned);
+        }
         if returned.length > 0 {
             // SAFETY: Process context without locks. After it no reader can hold what was
             // unlinked before it was given back.
@@ -131,12 +186,12 @@ impl<T: Send> Run for Depot<T> {
             // A burst leaves more than will be needed again soon: the rest goes back to the kernel.
             let mut surplus = List::new();
             {
-                let irq = irq::Disabled::new();
-                let mut lists = self.lists.lock(&irq);
-                lists.free.append(&mut returned);
-                while lists.free.length > 4 * self.target {
-                    let Some(slot) = lists.free.pop() else { break };
-                    surplus.push(slot);
+                let cpu = Exclusive::new();
+                let mut lists = self.lists.lock(&cpu);
+                if lists.free.length < 4 * self.target {
+                    lists.free.append(&mut returned);
+                } else {
+                    surplus.append(&mut returned);
                 }
             }
             self.free_all(&mut surplus);
@@ -220,44 +275,61 @@ impl<T: Send> Pool<T> {
             // SAFETY: All zero is a pair of empty lists, which need no drop.
             cpus: unsafe { PerCpu::zeroed() }?,
             depot: Work::new(Depot {
-                lists: RawSpinLock::new(Magazine {
+                lists: RawSpinLock::new(Lists {
                     free: List::new(),
                     returned: List::new(),
                 }),
                 cache: Cache::new::<T>(name)?,
-                // What a burst can take before the kernel thread has its turn.
-                target: (cpus * 8 * BATCH).max(1024),
+                // What a burst can take before the kernel thread has its turn, which is not to be
+                // woken often.
+                target: (cpus * 8 * BATCH).max(2048),
             })?,
         };
         pool.depot.fill()?;
         Ok(pool)
     }
 
+    /// The word of the current CPU's magazine at an offset.
+    #[inline(always)]
+    fn word(&self, offset: usize) -> *mut usize {
+        self.cpus.base().wrapping_byte_add(offset).cast()
+    }
+
     /// Takes an object, whose value is not initialised; any context.
-    #[inline]
-    pub(super) fn take(&self, irq: &irq::Disabled) -> Option<NonNull<Slot<T>>> {
-        // SAFETY: Only its own CPU uses a magazine, with interrupts off, and only here and in
-        // `give`, neither of which calls the other.
-        let magazine = unsafe { &mut *self.cpus.this(irq) };
-        magazine.free.pop().or_else(|| self.refill(magazine, irq))
+    #[inline(always)]
+    pub(super) fn take(&self, cpu: &Exclusive) -> Option<NonNull<Slot<T>>> {
+        let free = self.word(offset_of!(Magazine<T>, free));
+        // SAFETY: The CPU's own magazine, which nobody else uses while `cpu` lives. The list owns its
+        // objects, and `link` leads to the next one or is null.
+        unsafe {
+            let slot = arch::this_cpu_read(free) as *mut Slot<T>;
+            let Some(taken) = NonNull::new(slot) else {
+                return self.refill(cpu);
+            };
+            arch::this_cpu_write(free, (*slot).link as usize);
+            Some(taken)
+        }
     }
 
     #[cold]
-    fn refill(&self, magazine: &mut Magazine<T>, irq: &irq::Disabled) -> Option<NonNull<Slot<T>>> {
-        let mut lists = self.depot.lists.lock(irq);
-        for _ in 0..BATCH {
-            let Some(slot) = lists.free.pop() else { break };
-            magazine.free.push(slot);
-        }
-        let low = lists.free.length < self.depot.target / 2;
-        drop(lists);
+    #[inline(never)]
+    fn refill(&self, cpu: &Exclusive) -> Option<NonNull<Slot<T>>> {
+        let mut batch = List::new();
+        let low = {
+            let mut lists = self.depot.lists.lock(cpu);
+            while batch.length < BATCH {
+                let Some(slot) = lists.free.pop() else { break };
+                batch.push(slot);
+            }
+            lists.free.length < self.depot.target / 2
+        };
         if low {
             self.depot.queue();
         }
-        magazine
-            .free
-            .pop()
-            .or_else(|| self.depot.cache.alloc_atomic())
+        let taken = batch.pop().or_else(|| self.depot.cache.alloc_atomic());
+        // SAFETY: As in `take`; the list was empty.
+        unsafe { (*self.cpus.this(cpu)).free = batch.head };
+        taken
     }
 
     /// Gives an object back; any context. Readers under RCU may still look at its value.
@@ -265,17 +337,39 @@ impl<T: Send> Pool<T> {
     /// # Safety
     ///
     /// `slot` came from `take`, and no new reader can find it.
-    #[inline]
-    pub(super) unsafe fn give(&self, slot: NonNull<Slot<T>>, irq: &irq::Disabled) {
+    #[inline(always)]
+    pub(super) unsafe fn give(&self, slot: NonNull<Slot<T>>, cpu: &Exclusive) {
+        let returned = self.word(offset_of!(Magazine<T>, returned));
+        let length = self.word(offset_of!(Magazine<T>, returned_length));
+        // SAFETY: As in `take`; the caller hands over the object.
+        let length = unsafe {
+            (*slot.as_ptr()).link = arch::this_cpu_read(returned) as *mut Slot<T>;
+            arch::this_cpu_write(returned, slot.as_ptr() as usize);
+            let now = arch::this_cpu_read(length) + 1;
+            arch::this_cpu_write(length, now);
+            now
+        };
+        if length >= BATCH {
+            self.flush(cpu);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush(&self, cpu: &Exclusive) {
         // SAFETY: As in `take`.
-        let magazine = unsafe { &mut *self.cpus.this(irq) };
-        magazine.returned.push(slot);
-        if magazine.returned.length >= BATCH {
-            self.depot
-                .lists
-                .lock(irq)
-                .returned
-                .append(&mut magazine.returned);
+        let magazine = unsafe { &mut *self.cpus.this(cpu) };
+        let mut batch = List::of(core::mem::replace(
+            &mut magazine.returned,
+            core::ptr::null_mut(),
+        ));
+        magazine.returned_length = 0;
+        let many = {
+            let mut lists = self.depot.lists.lock(cpu);
+            lists.returned.append(&mut batch);
+            lists.returned.length >= self.depot.target / 2
+        };
+        if many {
             self.depot.queue();
         }
     }
@@ -297,13 +391,13 @@ impl<T: Send> Drop for Pool<T> {
         for cpu in percpu::possible_cpus() {
             // SAFETY: Nobody else has the pool any more.
             let magazine = unsafe { &mut *self.cpus.of(cpu) };
-            self.depot.free_all(&mut magazine.free);
-            self.depot.free_all(&mut magazine.returned);
+            self.depot.free_all(&mut List::of(magazine.free));
+            self.depot.free_all(&mut List::of(magazine.returned));
         }
         let mut left = List::new();
         {
-            let irq = irq::Disabled::new();
-            let mut lists = self.depot.lists.lock(&irq);
+            let cpu = Exclusive::new();
+            let mut lists = self.depot.lists.lock(&cpu);
             left.append(&mut lists.free);
             left.append(&mut lists.returned);
         }

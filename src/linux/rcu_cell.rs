@@ -7,9 +7,9 @@ use core::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use kernel::{prelude::*, sync::rcu};
+use kernel::prelude::*;
 
-use super::bindings;
+use super::{bindings, preempt};
 
 /// A place for a value, or for none.
 ///
@@ -43,7 +43,7 @@ impl<T> RcuCell<T> {
 
     /// The value; any context. It stays as it is while the guard lives.
     #[inline]
-    pub(crate) fn get<'a>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a T> {
+    pub(crate) fn get<'a>(&'a self, _reading: &'a preempt::Disabled) -> Option<&'a T> {
         // SAFETY: By the invariant; the guard holds off the end of a grace period.
         unsafe { self.pointer.load(Ordering::Acquire).as_ref() }
     }

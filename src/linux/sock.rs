@@ -52,6 +52,19 @@ impl<'a> Sock<'a> {
         })
     }
 
+    /// # Safety
+    ///
+    /// As [`Self::from_raw`], and `pointer` is not null.
+    #[inline(always)]
+    pub(super) unsafe fn from_raw_unchecked(pointer: *mut c_void) -> Self {
+        // INVARIANT: By the contract.
+        Self {
+            // SAFETY: By the contract.
+            pointer: unsafe { NonNull::new_unchecked(pointer) },
+            live: PhantomData,
+        }
+    }
+
     #[inline(always)]
     fn read<T: Copy>(self, field: &Field<T>) -> T {
         // SAFETY: By the invariant. All fields above are of `struct sock`.
@@ -79,7 +92,7 @@ impl<'a> Sock<'a> {
     pub(crate) fn peer(self) -> End {
         End {
             address: self.address(&DADDR, &V6_DADDR),
-            port: u16::from_be(self.read(&DPORT)),
+            port: Port(self.read(&DPORT)),
         }
     }
 
@@ -88,7 +101,7 @@ impl<'a> Sock<'a> {
     pub(crate) fn local(self) -> End {
         End {
             address: self.address(&RCV_SADDR, &V6_RCV_SADDR),
-            port: self.local_port(),
+            port: Port::from(self.local_port()),
         }
     }
 
@@ -107,13 +120,31 @@ impl<'a> Sock<'a> {
         }
     }
 
+    /// Whether the other end is `peer`, on a socket that is asked for its name as one of `family`.
+    #[inline(always)]
+    pub(crate) fn has_peer(self, family: Family, peer: &End) -> bool {
+        let bits = u128::from_ne_bytes(peer.address.octets());
+        let same = match family {
+            // The last four of the sixteen bytes.
+            Family::Inet => {
+                self.read(&DADDR) == u32::from_ne_bytes(((bits >> 96) as u32).to_ne_bytes())
+            }
+            Family::Inet6 => u128::from_ne_bytes(octets(self.read(&V6_DADDR)).octets()) == bits,
+        };
+        same && self.read(&DPORT) == peer.port.0
+    }
+
     /// Whether `getpeername()` has an answer. `accept()` gives one even if the connection has ended
     /// since, so it asks with `ended_too`.
-    #[inline]
-    pub(crate) fn is_connected(self, ended_too: bool) -> bool {
+    #[inline(always)]
+    pub(crate) fn is_connected(self, ended_too: impl FnOnce() -> bool) -> bool {
+        // Most are.
+        if u32::from(self.read(&STATE)) == TOA_TCP_ESTABLISHED {
+            return true;
+        }
         let state = u32::from(self.read(&STATE));
         self.read(&DPORT) != 0
-            && (ended_too || (state != TOA_TCP_CLOSE && state != TOA_TCP_SYN_SENT))
+            && (ended_too() || (state != TOA_TCP_CLOSE && state != TOA_TCP_SYN_SENT))
     }
 
     /// Whether the socket carries data of an MPTCP socket.
@@ -129,20 +160,60 @@ fn octets(address: in6_addr) -> Ipv6Addr {
     Ipv6Addr::from(unsafe { core::mem::transmute::<in6_addr, [u8; 16]>(address) })
 }
 
+/// Which sockets a question for a name comes from, and so which addresses can answer it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// `AF_INET`: IPv4 alone.
+    Inet,
+    /// `AF_INET6`: IPv6, and IPv4 in its mapped form.
+    Inet6,
+}
+
+/// A port, kept in network byte order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Port(pub(super) u16);
+
+impl Port {
+    /// As it stands in a header or a socket address.
+    pub(crate) fn to_be_bytes(self) -> [u8; 2] {
+        self.0.to_ne_bytes()
+    }
+}
+
+impl From<u16> for Port {
+    /// Takes it in host byte order.
+    fn from(port: u16) -> Self {
+        Self(port.to_be())
+    }
+}
+
+impl From<Port> for u16 {
+    /// Gives it in host byte order.
+    fn from(port: Port) -> Self {
+        Self::from_be(port.0)
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        u16::from(*self).fmt(out)
+    }
+}
+
 /// One end of a connection. IPv4 addresses are in their mapped form, `::ffff:a.b.c.d`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct End {
     /// The address.
     pub(crate) address: Ipv6Addr,
-    /// The port, in host byte order.
-    pub(crate) port: u16,
+    /// The port.
+    pub(crate) port: Port,
 }
 
 impl End {
     /// No end.
     pub(crate) const NONE: Self = Self {
         address: Ipv6Addr::UNSPECIFIED,
-        port: 0,
+        port: Port(0),
     };
 }
 

@@ -8,9 +8,9 @@ use core::{
     ops::{Deref, DerefMut},
 };
 
-use super::{bindings, irq};
+use super::{bindings, preempt::Exclusive};
 
-/// A `raw_spinlock_t` and the data it protects, taken with interrupts off.
+/// A `raw_spinlock_t` and the data it protects, taken where nothing else of TCP can run.
 pub(super) struct RawSpinLock<T> {
     lock: UnsafeCell<bindings::raw_spinlock_t>,
     data: UnsafeCell<T>,
@@ -36,9 +36,9 @@ impl<T> RawSpinLock<T> {
 
     /// Takes the lock; any context but one that holds it already.
     #[inline]
-    pub(super) fn lock<'a>(&'a self, _irq: &'a irq::Disabled) -> Guard<'a, T> {
-        // SAFETY: Initialised in `new`; interrupts are off, so no interrupt of this CPU can want
-        // the lock while it is held.
+    pub(super) fn lock<'a>(&'a self, _cpu: &'a Exclusive) -> Guard<'a, T> {
+        // SAFETY: Initialised in `new`; nothing that could want the lock can come between on this CPU
+        // while it is held.
         unsafe { bindings::rust_helper_raw_spin_lock(self.lock.get()) };
         Guard(self)
     }

@@ -2,20 +2,21 @@
 
 //! A hash table from sockets to values, read under RCU, written by hooks.
 
-use core::sync::atomic::{fence, AtomicPtr, AtomicUsize, Ordering};
+use core::{
+    hint,
+    marker::PhantomData,
+    ptr::NonNull,
+    sync::atomic::{fence, AtomicPtr, AtomicUsize, Ordering},
+};
 
-use kernel::{ffi::CStr, prelude::*, sync::rcu};
+use kernel::{ffi::CStr, prelude::*};
 
 use super::{
     alloc::Array,
-    irq,
     pool::{Pool, Slot},
+    preempt::{self, Exclusive},
     sock::{Sock, SockKey},
-    spinlock::RawSpinLock,
 };
-
-/// Locks that the buckets share: enough that two CPUs seldom want the same one.
-const LOCKS: usize = 256;
 
 /// An entry, in the chain of its bucket.
 struct Node<V> {
@@ -26,14 +27,46 @@ struct Node<V> {
     value: V,
 }
 
-impl<V> Node<V> {
-    #[inline]
-    fn has(&self, key: SockKey) -> bool {
-        self.key.load(Ordering::Relaxed) == key.0
+type NodeSlot<V> = Slot<Node<V>>;
+
+/// The head of a chain. Its lowest bit is the lock of the chain, as in the kernel's `hlist_bl`.
+struct Bucket<V>(AtomicUsize, PhantomData<AtomicPtr<NodeSlot<V>>>);
+
+impl<V> Bucket<V> {
+    const LOCKED: usize = 1;
+
+    /// The first of the chain, for readers.
+    #[inline(always)]
+    fn first(&self) -> *mut NodeSlot<V> {
+        (self.0.load(Ordering::Acquire) & !Self::LOCKED) as *mut _
+    }
+
+    /// Whether there is no chain.
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & !Self::LOCKED == 0
+    }
+
+    /// Locks the chain, and returns its first node. [`Self::unlock`] is to follow soon.
+    #[inline(always)]
+    fn lock(&self, _cpu: &Exclusive) -> *mut NodeSlot<V> {
+        loop {
+            let first = self.0.fetch_or(Self::LOCKED, Ordering::Acquire);
+            if first & Self::LOCKED == 0 {
+                return first as *mut _;
+            }
+            while self.0.load(Ordering::Relaxed) & Self::LOCKED != 0 {
+                hint::spin_loop();
+            }
+        }
+    }
+
+    /// Unlocks the chain, which begins with `first` from now on.
+    #[inline(always)]
+    fn unlock(&self, first: *mut NodeSlot<V>) {
+        self.0.store(first as usize, Ordering::Release);
     }
 }
-
-type NodeSlot<V> = Slot<Node<V>>;
 
 /// The table. Its size is fixed when it is made: hooks cannot grow it, and chains of a few entries
 /// cost next to nothing beside the work of a connection.
@@ -43,10 +76,9 @@ type NodeSlot<V> = Slot<Node<V>>;
 /// A slot in a chain holds an initialised node. A slot that was unlinked keeps its node until an
 /// RCU grace period has passed.
 pub(crate) struct Table<V: Copy + Send + Sync> {
-    buckets: Array<AtomicPtr<NodeSlot<V>>>,
-    /// By how much to shift a hash of 64 bits to get the index of a bucket.
-    shift: u32,
-    locks: Array<RawSpinLock<()>>,
+    buckets: Array<Bucket<V>>,
+    /// One less than how many buckets there are, which is a power of two.
+    mask: usize,
     pool: Pool<Node<V>>,
 }
 
@@ -55,43 +87,57 @@ unsafe impl<V: Copy + Send + Sync> Send for Table<V> {}
 // SAFETY: As above.
 unsafe impl<V: Copy + Send + Sync> Sync for Table<V> {}
 
+/// Where the entry of a socket is, if it has one.
+pub(crate) struct Lookup<'a, V> {
+    bucket: &'a Bucket<V>,
+    key: SockKey,
+}
+
+impl<'a, V> Lookup<'a, V> {
+    /// Finds the value; any context. It stays readable as long as the guard lives.
+    #[inline(always)]
+    pub(crate) fn find(self, _reading: &'a preempt::Disabled) -> Option<&'a V> {
+        let mut next = self.bucket.first();
+        loop {
+            // SAFETY: By the invariant of `Table` what a chain leads to is an initialised node, and
+            // stays one at least until the guard is dropped.
+            let node = unsafe { next.as_ref()?.value.assume_init_ref() };
+            if node.key.load(Ordering::Relaxed) == self.key.0 {
+                return Some(&node.value);
+            }
+            next = node.next.load(Ordering::Acquire);
+        }
+    }
+}
+
 /// There was no memory for an entry.
 pub(crate) struct NoMemory;
 
 impl<V: Copy + Send + Sync> Table<V> {
     /// Creates an empty table whose entries come from a slab cache called `name`; may sleep.
-    /// `buckets` is a power of two, and above 1.
+    /// It has `buckets`, rounded up to a power of two.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub(crate) fn new(name: &'static CStr, buckets: usize) -> Result<Self> {
+        let buckets = buckets.next_power_of_two();
         Ok(Self {
-            buckets: Array::new(buckets, || AtomicPtr::new(core::ptr::null_mut()))?,
-            shift: u64::BITS - buckets.trailing_zeros(),
-            locks: Array::new(LOCKS, || RawSpinLock::new(()))?,
+            buckets: Array::new(buckets, || Bucket(AtomicUsize::new(0), PhantomData))?,
+            mask: buckets - 1,
             pool: Pool::new(name)?,
         })
     }
 
-    #[inline]
-    fn index(&self, key: SockKey) -> usize {
-        // Multiplicative hashing: the high bits depend on all bits of the address.
-        const GOLDEN_RATIO_64: u64 = 0x61C8_8646_80B5_83EB;
-        ((key.0 as u64).wrapping_mul(GOLDEN_RATIO_64) >> self.shift) as usize
-    }
-
-    #[inline]
-    fn bucket(&self, index: usize) -> &AtomicPtr<NodeSlot<V>> {
+    #[inline(always)]
+    fn bucket(&self, key: SockKey) -> &Bucket<V> {
+        // Multiplicative hashing. Sockets lie some KiB apart, in up to some TiB: so take the bits
+        // that those which differ are mixed into, and a factor that an instruction can hold.
+        const FACTOR: u64 = 0x61C8_8647;
+        let index = ((key.0 as u64).wrapping_mul(FACTOR) >> 32) as usize & self.mask;
         debug_assert!(index < self.buckets.len());
-        // SAFETY: `index` shifts a 64-bit hash to below the number of buckets.
+        // SAFETY: `mask` is one less than the number of buckets.
         unsafe { self.buckets.get_unchecked(index) }
-    }
-
-    #[inline]
-    fn lock_of(&self, index: usize) -> &RawSpinLock<()> {
-        // SAFETY: There are `LOCKS` locks.
-        unsafe { self.locks.get_unchecked(index % LOCKS) }
     }
 
     /// Adds an entry; any context. If there is one of the same key, the new one is found.
@@ -99,45 +145,40 @@ impl<V: Copy + Send + Sync> Table<V> {
     /// # Errors
     ///
     /// No memory: the table is as it was.
+    #[inline(always)]
     pub(crate) fn insert(&self, key: SockKey, value: V) -> Result<(), NoMemory> {
-        let index = self.index(key);
-        let bucket = self.bucket(index);
-        let irq = irq::Disabled::new();
-        let slot = self.pool.take(&irq).ok_or(NoMemory)?.as_ptr();
-
-        let _lock = self.lock_of(index).lock(&irq);
-        let next = AtomicPtr::new(bucket.load(Ordering::Relaxed));
-        // SAFETY: The slot is ours alone until the store below.
+        let cpu = Exclusive::new();
+        let slot = self.pool.take(&cpu).ok_or(NoMemory)?.as_ptr();
+        let bucket = self.bucket(key);
+        let first = bucket.lock(&cpu);
+        // SAFETY: The slot is ours alone until the bucket leads to it.
         unsafe {
             (*slot).value.write(Node {
-                next,
+                next: AtomicPtr::new(first),
                 key: AtomicUsize::new(key.0),
                 value,
             });
         }
-        // INVARIANT: The node is initialised; release makes it so for who finds it.
-        bucket.store(slot, Ordering::Release);
+        // INVARIANT: The node is initialised, and is for who finds it.
+        bucket.unlock(slot);
         Ok(())
     }
 
+    /// The entries among which that of `key` is, if there are any; any context. None says that there is
+    /// none of `key`.
+    #[inline(always)]
+    pub(crate) fn lookup(&self, key: SockKey) -> Option<Lookup<'_, V>> {
+        let bucket = self.bucket(key);
+        (!bucket.is_empty()).then_some(Lookup { bucket, key })
+    }
+
     /// Finds the value of `key`; any context. It stays readable as long as the guard lives.
-    #[inline]
-    pub(crate) fn find<'a>(&'a self, key: SockKey, _rcu: &'a rcu::Guard) -> Option<&'a V> {
-        let mut link = self.bucket(self.index(key));
-        loop {
-            // SAFETY: By the invariant what a chain leads to is an initialised node, and stays one
-            // at least until the guard is dropped.
-            let node = unsafe {
-                link.load(Ordering::Acquire)
-                    .as_ref()?
-                    .value
-                    .assume_init_ref()
-            };
-            if node.has(key) {
-                return Some(&node.value);
-            }
-            link = &node.next;
-        }
+    pub(crate) fn find<'a>(
+        &'a self,
+        key: SockKey,
+        reading: &'a preempt::Disabled,
+    ) -> Option<&'a V> {
+        self.lookup(key)?.find(reading)
     }
 
     /// How many buckets there are.
@@ -149,7 +190,7 @@ impl<V: Copy + Send + Sync> Table<V> {
     pub(crate) fn has(&self, bucket: usize) -> bool {
         self.buckets
             .get(bucket)
-            .is_some_and(|bucket| !bucket.load(Ordering::Relaxed).is_null())
+            .is_some_and(|bucket| !bucket.is_empty())
     }
 
     /// Goes through the entries of a bucket: hands what `look` sees of a live socket, and the value, on
@@ -157,21 +198,18 @@ impl<V: Copy + Send + Sync> Table<V> {
     pub(crate) fn each<S>(
         &self,
         bucket: usize,
-        _rcu: &rcu::Guard,
+        _reading: &preempt::Disabled,
         look: impl Fn(Sock<'_>) -> S,
         mut show: impl FnMut(S, V),
     ) {
-        let Some(mut link) = self.buckets.get(bucket) else {
-            return;
+        let mut next = match self.buckets.get(bucket) {
+            Some(bucket) => bucket.first(),
+            None => return,
         };
-        loop {
-            // SAFETY: As in `find`.
-            let node = unsafe {
-                match link.load(Ordering::Acquire).as_ref() {
-                    Some(slot) => slot.value.assume_init_ref(),
-                    None => return,
-                }
-            };
+        // SAFETY: As in `Lookup::find`.
+        while let Some(slot) = unsafe { next.as_ref() } {
+            // SAFETY: As in `Lookup::find`.
+            let node = unsafe { slot.value.assume_init_ref() };
             // SAFETY: The node was linked when, or after, the guard was made, and so was its socket
             // alive. The memory of TCP and MPTCP sockets stays that of a socket for a grace period
             // (SLAB_TYPESAFE_BY_RCU), though perhaps that of another one.
@@ -182,57 +220,72 @@ impl<V: Copy + Send + Sync> Table<V> {
             if let (Some(seen), true) = (seen, node.key.load(Ordering::Relaxed) != 0) {
                 show(seen, node.value);
             }
-            link = &node.next;
+            next = node.next.load(Ordering::Acquire);
         }
     }
 
     /// Removes the entry of `key` and returns its value; any context.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&self, key: SockKey) -> Option<V> {
         // Most sockets have no entry, and most of those an empty bucket. Who removes an entry has
         // the socket that it was added for, so cannot miss it here.
-        if self
-            .bucket(self.index(key))
-            .load(Ordering::Relaxed)
-            .is_null()
-        {
-            return None;
-        }
+        self.lookup(key)?;
         self.remove_from_chain(key)
     }
 
+    #[inline(never)]
     fn remove_from_chain(&self, key: SockKey) -> Option<V> {
-        let index = self.index(key);
-        let irq = irq::Disabled::new();
-        let lock = self.lock_of(index).lock(&irq);
+        let cpu = Exclusive::new();
+        let bucket = self.bucket(key);
+        let first = bucket.lock(&cpu);
+        let (first, removed) = Self::unlink(first, key);
+        bucket.unlock(first);
 
-        let mut link = self.bucket(index);
-        let (slot, value) = loop {
-            let slot = core::ptr::NonNull::new(link.load(Ordering::Relaxed))?;
+        let (slot, value) = removed?;
+        // SAFETY: The slot came from `take` in `insert`, and no chain leads to it any more.
+        unsafe { self.pool.give(slot, &cpu) };
+        Some(value)
+    }
+
+    /// Takes the node of `key` out of a chain, whose lock the caller holds. Returns the chain's first
+    /// node, and the one taken out.
+    #[inline(always)]
+    #[allow(clippy::type_complexity)]
+    fn unlink(
+        first: *mut NodeSlot<V>,
+        key: SockKey,
+    ) -> (*mut NodeSlot<V>, Option<(NonNull<NodeSlot<V>>, V)>) {
+        let mut before: Option<&Node<V>> = None;
+        let mut at = first;
+        while let Some(slot) = NonNull::new(at) {
             // SAFETY: By the invariant; the lock keeps the chain as it is.
-            let node = unsafe { (*slot.as_ptr()).value.assume_init_ref() };
-            if node.has(key) {
+            let node = unsafe { (*at).value.assume_init_ref() };
+            let next = node.next.load(Ordering::Relaxed);
+            if node.key.load(Ordering::Relaxed) == key.0 {
                 node.key.store(0, Ordering::Relaxed);
                 // Before the socket's memory can be used for another: see `each`.
                 fence(Ordering::Release);
-                link.store(node.next.load(Ordering::Relaxed), Ordering::Release);
-                break (slot, node.value);
+                let first = match before {
+                    Some(before) => {
+                        before.next.store(next, Ordering::Release);
+                        first
+                    }
+                    None => next,
+                };
+                return (first, Some((slot, node.value)));
             }
-            link = &node.next;
-        };
-        drop(lock);
-
-        // SAFETY: The slot came from `take` in `insert`, and no chain leads to it any more.
-        unsafe { self.pool.give(slot, &irq) };
-        Some(value)
+            before = Some(node);
+            at = next;
+        }
+        (first, None)
     }
 }
 
 impl<V: Copy + Send + Sync> Drop for Table<V> {
     fn drop(&mut self) {
         for bucket in self.buckets.iter() {
-            let mut next = bucket.load(Ordering::Relaxed);
-            while let Some(slot) = core::ptr::NonNull::new(next) {
+            let mut next = bucket.first();
+            while let Some(slot) = NonNull::new(next) {
                 // SAFETY: By the invariant. Nobody else has the table any more: readers borrow it.
                 unsafe {
                     let node = (*slot.as_ptr()).value.assume_init_ref();
