@@ -21,31 +21,31 @@ fn number(text: &str) -> Option<u32> {
         .filter(|number: &u32| number.to_string() == text)
 }
 
-/// The ports in a list, as a map of all, or none if it is wrong.
-pub(crate) fn ports(text: &str) -> Option<Vec<bool>> {
-    let port = |text| {
-        number(text)
-            .filter(|port| (1..=65535).contains(port))
-            .map(|port| port as usize)
-    };
-    let mut map = vec![false; 65536];
-    for item in items(text) {
-        let mut ends = item.splitn(2, '-');
-        let first = port(ends.next()?)?;
-        let last = match ends.next() {
-            Some(last) => port(last)?,
-            None => first,
-        };
-        if first > last {
-            return None;
-        }
-        map[first..=last].fill(true);
-    }
-    Some(map)
+/// The ports in a list, each item with its first and its last, or none if it is wrong.
+pub(crate) fn ports(text: &str) -> Option<Vec<(u16, u16)>> {
+    items(text).into_iter().map(range).collect()
 }
 
-/// The canonical text of a map of ports.
-pub(crate) fn ports_text(map: &[bool]) -> String {
+fn range(item: &str) -> Option<(u16, u16)> {
+    let port = |text| {
+        let port = u16::try_from(number(text)?).ok()?;
+        (port >= 1).then_some(port)
+    };
+    let mut ends = item.splitn(2, '-');
+    let first = port(ends.next()?)?;
+    let last = match ends.next() {
+        Some(last) => port(last)?,
+        None => first,
+    };
+    (first <= last).then_some((first, last))
+}
+
+/// The canonical text of ports.
+pub(crate) fn ports_text(ports: &[(u16, u16)]) -> String {
+    let mut map = vec![false; 65536];
+    for &(first, last) in ports {
+        map[usize::from(first)..=usize::from(last)].fill(true);
+    }
     let mut texts = Vec::new();
     let mut first = None;
     for port in 0..=map.len() {
@@ -76,15 +76,16 @@ pub(crate) struct Prefix {
 }
 
 /// The bits of an address.
-fn bits(address: IpAddr) -> Vec<bool> {
-    let octets = match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
+fn bits(address: IpAddr) -> impl Iterator<Item = bool> {
+    let (octets, length) = match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            ([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 4)
+        }
+        IpAddr::V6(address) => (address.octets(), 16),
     };
-    octets
-        .iter()
-        .flat_map(|octet| (0..8).map(move |bit| octet & (0x80 >> bit) != 0))
-        .collect()
+    let bits_of = |octet: u8| (0..8).map(move |bit| octet & (0x80 >> bit) != 0);
+    octets.into_iter().take(length).flat_map(bits_of)
 }
 
 impl Prefix {
@@ -92,7 +93,9 @@ impl Prefix {
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let length = self.length as usize;
         self.address.is_ipv4() == address.is_ipv4()
-            && bits(self.address)[..length] == bits(address)[..length]
+            && bits(self.address)
+                .take(length)
+                .eq(bits(address).take(length))
     }
 
     /// Whether it has all the addresses of another.
@@ -114,7 +117,7 @@ fn prefix(item: &str) -> Option<Prefix> {
         Some(length) => number(length).filter(|&length| length <= most)?,
         None => most,
     };
-    if bits(address)[length as usize..].contains(&true) {
+    if bits(address).skip(length as usize).any(|bit| bit) {
         return None;
     }
     if let IpAddr::V6(v6) = address {
