@@ -6,5 +6,10 @@
 
 #[path = "../../../src/option.rs"]
 mod option;
+#[path = "../../../src/policy.rs"]
+mod policy;
 
+mod option_model;
 mod option_tests;
+mod policy_model;
+mod policy_tests;
