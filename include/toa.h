@@ -35,7 +35,6 @@
 #include <linux/tracepoint.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
-#include <net/mptcp.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 #include <net/sock.h>
@@ -63,6 +62,12 @@ enum toa_field {
 	TOA_FIELD(SK_RCV_SADDR, struct sock, __sk_common.skc_rcv_saddr),
 	TOA_FIELD(SK_NUM, struct sock, __sk_common.skc_num),
 	TOA_FIELD(SK_V6_RCV_SADDR, struct sock, __sk_common.skc_v6_rcv_saddr),
+#ifdef CONFIG_MPTCP
+	TOA_FIELD(TCP_IS_MPTCP, struct tcp_sock, is_mptcp),
+#else
+	TCP_IS_MPTCP_OFFSET = 0,
+	TCP_IS_MPTCP_SIZE = sizeof(bool),
+#endif
 	TOA_FIELD(SKB_HEAD, struct sk_buff, head),
 	TOA_FIELD(SKB_LEN, struct sk_buff, len),
 	TOA_FIELD(SKB_TRANSPORT_HEADER, struct sk_buff, transport_header),
@@ -178,7 +183,6 @@ void rust_helper_raw_spin_lock_init(raw_spinlock_t *lock);
 void rust_helper_raw_spin_unlock(raw_spinlock_t *lock);
 struct net *rust_helper_seq_file_net(struct seq_file *seq);
 struct net *rust_helper_seq_file_single_net(struct seq_file *seq);
-bool rust_helper_sk_is_mptcp(const struct sock *sk);
 __u64 rust_helper_siphash(const void *data, size_t length, const __u64 key[2]);
 void rust_helper_this_cpu_add(unsigned long *ptr, unsigned long number);
 void *rust_helper_this_cpu_ptr(void *ptr);

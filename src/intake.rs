@@ -43,7 +43,7 @@ fn read(segment: Segment<'_>) -> Reading {
 }
 
 /// Whether an option on connection `sk` counts, as far as the parameters decide that.
-#[inline]
+#[inline(always)]
 fn is_allowed(sk: Sock<'_>) -> Result<(), Counter> {
     if !params::selects(sk.local_port()) {
         return Err(Counter::PortNotSelected);
@@ -101,30 +101,8 @@ fn refuse(peer: End, counter: Counter, stats: &NetStats) {
     stats.count_any(counter);
 }
 
-impl Reader {
-    /// Keeps the client of connection `sk` with `peer`.
-    #[inline]
-    fn keep(&self, sk: Sock<'_>, peer: End, client: &Client, from: From, stats: &NetStats) {
-        match self.0.records().insert(sk, peer, client, from) {
-            Ok(record) => {
-                stats.count_record();
-                if record.is_ipv6() {
-                    count!(stats, Ip6AddressAlloc);
-                }
-            }
-            Err(_) => {
-                count!(stats, RecordLost);
-                printk::warn_seldom(
-                    Warning::RecordLost as u32,
-                    format_args!("no memory for clients of new connections, which show the load balancer: free some"),
-                );
-            }
-        }
-    }
-}
-
 /// The segment that an option came with.
-#[inline]
+#[inline(always)]
 fn origin(segment: Segment<'_>) -> From {
     if segment.has_syn() {
         From::Syn
@@ -135,11 +113,23 @@ fn origin(segment: Segment<'_>) -> From {
     }
 }
 
-impl OnChild for Reader {
-    #[inline]
-    fn syn(&self, request: Sock<'_>, segment: Segment<'_>, cookie: bool) {
+#[cold]
+fn lost(stats: &NetStats) {
+    count!(stats, RecordLost);
+    printk::warn_seldom(
+        Warning::RecordLost as u32,
+        format_args!(
+            "no memory for clients of new connections, which show the load balancer: free some"
+        ),
+    );
+}
+
+impl Reader {
+    /// Reads a SYN, and keeps the client that it names.
+    #[inline(never)]
+    fn read_syn(&self, request: Sock<'_>, segment: Segment<'_>, cookie: bool) {
         let stats = self.0.stats(request.net());
-        let mut client = judge(request, segment, stats);
+        let client = judge(request, segment, stats);
         if client.is_some() {
             stats.count_any(if cookie {
                 Counter::SynCookie
@@ -147,39 +137,86 @@ impl OnChild for Reader {
                 Counter::SynKept
             });
         }
-        if cookie {
-            client = None;
-        }
-        self.0.syns().begin(request, client, |net, counter| {
-            self.0.stats(net).count_any(counter)
+        let kept = client.filter(|_| !cookie);
+        self.0.syns().begin(request, kept, |net, counter| {
+            self.0.stats(net).count_any(counter);
         });
     }
 
-    #[inline]
-    fn child(&self, sk: Sock<'_>, segment: Segment<'_>) {
+    /// Reads the segment that made connection `sk`, and what was kept of its SYN.
+    #[inline(never)]
+    fn read_child(&self, sk: Sock<'_>, segment: Segment<'_>) {
         let stats = self.0.stats(sk.net());
         let own = judge(sk, segment, stats);
         // With Fast Open the segment is the SYN itself, of which nothing is kept.
-        let kept = self
-            .0
-            .syns()
-            .take(sk, |net, counter| self.0.stats(net).count_any(counter));
+        let kept = self.0.syns().take(sk, |net, counter| {
+            self.0.stats(net).count_any(counter);
+        });
         if kept.is_some() {
             stats.count_any(match own {
                 Some(_) => Counter::SynSuperseded,
                 None => Counter::SynUsed,
             });
         }
-        let (client, from) = match (&own, &kept) {
+        let (client, from) = match (own, kept) {
             (Some(own), _) => (own, origin(segment)),
             (None, Some(kept)) => (kept, From::Syn),
             (None, None) => return count!(stats, SynRecvSockNoToa),
         };
+        self.keep_child(sk, &client, from, stats);
+    }
+
+    /// Keeps the client of connection `sk`, which has just been made.
+    #[inline(always)]
+    fn keep_child(&self, sk: Sock<'_>, client: &Client, from: From, stats: &NetStats) {
         count!(stats, SynRecvSockToa);
         // The record of an MPTCP connection is that of the socket that servers get.
         if !sk.is_subflow() {
             self.keep(sk, sk.peer(), client, from, stats);
         }
+    }
+
+    /// Keeps the client of connection `sk` with `peer`.
+    #[inline(always)]
+    fn keep(&self, sk: Sock<'_>, peer: End, client: &Client, from: From, stats: &NetStats) {
+        match self.0.records().insert(sk, peer, client, from) {
+            Ok(record) => {
+                stats.count_record();
+                if record.is_ipv6() {
+                    count!(stats, Ip6AddressAlloc);
+                }
+            }
+            Err(_) => lost(stats),
+        }
+    }
+}
+
+impl OnChild for Reader {
+    #[inline(always)]
+    fn syn(&self, request: Sock<'_>, segment: Segment<'_>, cookie: bool) {
+        // Nearly all SYNs end here.
+        if option::is_plain(segment.options()) && self.0.syns().is_empty() {
+            return;
+        }
+        self.read_syn(request, segment, cookie);
+    }
+
+    #[inline(always)]
+    fn child(&self, sk: Sock<'_>, segment: Segment<'_>) {
+        let options = segment.options();
+        if self.0.syns().is_empty() {
+            if option::is_plain(options) {
+                return count!(self.0.stats(sk.net()), SynRecvSockNoToa);
+            }
+            if let Some(client) = option::leading(options) {
+                if params::kinds().has_default() && is_allowed(sk).is_ok() && !segment.has_syn() {
+                    let stats = self.0.stats(sk.net());
+                    stats.count_option(0);
+                    return self.keep_child(sk, &client, origin(segment), stats);
+                }
+            }
+        }
+        self.read_child(sk, segment);
     }
 
     fn mptcp(&self, sk: Sock<'_>, request: Sock<'_>, segment: Segment<'_>) {

@@ -89,6 +89,7 @@ pub(crate) fn selects(port: u16) -> bool {
     PORTS.is_empty() || is_selected(port)
 }
 
+#[inline(never)]
 fn is_selected(port: u16) -> bool {
     let reading = preempt::Disabled::new();
     match PORTS.get(&reading) {
@@ -103,6 +104,7 @@ pub(crate) fn trusts(address: Ipv6Addr) -> bool {
     everyone_is_trusted() || is_trusted(address)
 }
 
+#[inline(never)]
 fn is_trusted(address: Ipv6Addr) -> bool {
     let reading = preempt::Disabled::new();
     let Some(trusted) = TRUSTED.get(&reading) else {

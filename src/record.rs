@@ -149,15 +149,22 @@ impl Records {
         let mut record = Record::new(peer, client, from);
         if let Some(service) = client.service {
             // First, so that whoever finds the record finds the service too.
-            if self.services.insert(sk.key(), service).is_ok() {
-                record.flags |= Record::SERVICE;
-            }
+            record.flags |= self.insert_service(sk, service);
         }
         let inserted = self.table.insert(sk.key(), record);
         if inserted.is_err() && record.has_service() {
-            self.services.remove(sk.key());
+            self.remove_service(sk);
         }
         inserted.map(|()| record)
+    }
+
+    /// Keeps the service of connection `sk`; returns the flag that says so.
+    #[cold]
+    fn insert_service(&self, sk: Sock<'_>, service: Service) -> u8 {
+        match self.services.insert(sk.key(), service) {
+            Ok(()) => Record::SERVICE,
+            Err(NoMemory) => 0,
+        }
     }
 
     /// Where the record of connection `sk` is, if it may have one; any context.
@@ -171,14 +178,22 @@ impl Records {
         self.services.find(sk.key(), reading).copied()
     }
 
-    /// Removes the record of connection `sk` and returns it; any context.
+    /// Removes the record of connection `sk`, if it has one, and says whether the client had an IPv6
+    /// address; any context.
     #[inline(always)]
-    fn remove(&self, sk: Sock<'_>) -> Option<Record> {
-        let record = self.table.remove(sk.key())?;
-        if record.has_service() {
-            self.services.remove(sk.key());
+    fn remove(&self, sk: Sock<'_>) -> Option<bool> {
+        let (has_service, is_ipv6) = self
+            .table
+            .remove(sk.key(), |record| (record.has_service(), record.is_ipv6()))?;
+        if has_service {
+            self.remove_service(sk);
         }
-        Some(record)
+        Some(is_ipv6)
+    }
+
+    #[cold]
+    fn remove_service(&self, sk: Sock<'_>) {
+        self.services.remove(sk.key(), |_| ());
     }
 
     /// The table of records, to list them.
@@ -220,12 +235,12 @@ impl OnEnd for Forget {
 impl Forget {
     #[inline(never)]
     fn forget(&self, sk: Sock<'_>) {
-        let Some(record) = self.0.records().remove(sk) else {
+        let Some(was_ipv6) = self.0.records().remove(sk) else {
             return;
         };
         let stats = self.0.stats(sk.net());
         stats.uncount_record();
-        if record.is_ipv6() {
+        if was_ipv6 {
             count!(stats, Ip6AddressFree);
         }
     }

@@ -60,8 +60,9 @@ impl Structure {
 
     /// Sets the field that begins at an offset in bytes.
     fn put(mut self, offset: usize, value: &[u8]) -> Self {
-        for (to, from) in self.bytes.iter_mut().skip(offset).zip(value) {
-            *to = *from;
+        let place = self.bytes.get_mut(offset..);
+        if let Some(place) = place.and_then(|place| place.get_mut(..value.len())) {
+            place.copy_from_slice(value);
         }
         self
     }

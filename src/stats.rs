@@ -178,6 +178,7 @@ impl NetStats {
     }
 
     /// Counts an option of the kind with this index in [`KINDS`]; any context.
+    #[inline(always)]
     pub(crate) fn count_option(&self, index: usize) {
         self.0.increment_at(Counter::Option254 as usize + index);
     }

@@ -42,6 +42,12 @@ impl Syns {
         self.0.is_off()
     }
 
+    /// Whether nothing is kept now: then there is nothing to find either.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Keeps the client of the SYN of `request`, or nothing of it; softirq. Counts for the namespaces
     /// of clients that are lost by that.
     pub(crate) fn begin(
@@ -52,7 +58,7 @@ impl Syns {
     ) {
         // Without an option there may be one of an earlier SYN from there, which is not to be taken
         // for this one's.
-        if client.is_some() || !self.0.is_empty() {
+        if client.is_some() || !self.is_empty() {
             self.0
                 .begin(request, client, &mut |net, loss| count(net, counter(loss)));
         }
@@ -60,7 +66,7 @@ impl Syns {
 
     /// The client that the SYN named of the connection that `request` becomes; softirq.
     pub(crate) fn get(&self, request: Sock<'_>) -> Option<Client> {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return None;
         }
         self.0.get(request)
@@ -69,7 +75,7 @@ impl Syns {
     /// The same for connection `sk`; it is not kept any longer. Counts as [`Self::begin`] does.
     #[inline(always)]
     pub(crate) fn take(&self, sk: Sock<'_>, count: impl Fn(Net<'_>, Counter)) -> Option<Client> {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return None;
         }
         self.0.take(sk, &mut |net, loss| count(net, counter(loss)))

@@ -73,6 +73,8 @@ const NONE: u32 = u32::MAX;
 
 struct Entry<V> {
     flow: Flow,
+    /// The hash of the flow.
+    hash: u64,
     /// When it was added, in seconds since boot.
     since: i64,
     /// Neighbours in the order of age.
@@ -106,6 +108,7 @@ impl<V: Copy> Shard<V> {
                         local: End::NONE,
                         remote: End::NONE,
                     },
+                    hash: 0,
                     since: 0,
                     older: NONE,
                     newer: NONE,
@@ -146,16 +149,16 @@ impl<V: Copy> Shard<V> {
     }
 
     /// Takes an entry that is in use out, and returns its value.
-    fn remove(&mut self, index: u32, key: &[u64; 2]) -> Option<V> {
+    fn remove(&mut self, index: u32) -> Option<V> {
         let &Entry {
-            flow,
+            hash,
             older,
             newer,
             chain,
             ..
         } = self.entry(index)?;
 
-        let bucket = self.bucket(flow.hash(key))?;
+        let bucket = self.bucket(hash)?;
         if *bucket == index {
             *bucket = chain;
         } else {
@@ -190,6 +193,7 @@ impl<V: Copy> Shard<V> {
         let older = core::mem::replace(&mut self.newest, index);
         *self.entry_mut(index)? = Entry {
             flow,
+            hash,
             since: now,
             older,
             newer: NONE,
@@ -360,7 +364,7 @@ impl<V: Copy + Send> Flows<V> {
     }
 
     fn remove(&self, shard: &mut Shard<V>, index: u32) -> Option<V> {
-        let value = shard.remove(index, &self.key)?;
+        let value = shard.remove(index)?;
         self.length.fetch_sub(1, Ordering::Relaxed);
         Some(value)
     }

@@ -173,11 +173,6 @@ struct net *rust_helper_seq_file_single_net(struct seq_file *seq)
 	return seq_file_single_net(seq);
 }
 
-bool rust_helper_sk_is_mptcp(const struct sock *sk)
-{
-	return sk_is_mptcp(sk);
-}
-
 __u64 rust_helper_siphash(const void *data, size_t length, const __u64 key[2])
 {
 	const siphash_key_t siphash_key = { { key[0], key[1] } };

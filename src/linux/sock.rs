@@ -18,6 +18,7 @@ const STATE: Field<u8> = Field::new(SK_STATE_OFFSET, SK_STATE_SIZE);
 const DADDR: Field<u32> = Field::new(SK_DADDR_OFFSET, SK_DADDR_SIZE);
 const DPORT: Field<u16> = Field::new(SK_DPORT_OFFSET, SK_DPORT_SIZE);
 const V6_DADDR: Field<in6_addr> = Field::new(SK_V6_DADDR_OFFSET, SK_V6_DADDR_SIZE);
+const IS_MPTCP: Field<u8> = Field::new(TCP_IS_MPTCP_OFFSET, TCP_IS_MPTCP_SIZE);
 const RCV_SADDR: Field<u32> = Field::new(SK_RCV_SADDR_OFFSET, SK_RCV_SADDR_SIZE);
 const NUM: Field<u16> = Field::new(SK_NUM_OFFSET, SK_NUM_SIZE);
 const V6_RCV_SADDR: Field<in6_addr> = Field::new(SK_V6_RCV_SADDR_OFFSET, SK_V6_RCV_SADDR_SIZE);
@@ -67,7 +68,8 @@ impl<'a> Sock<'a> {
 
     #[inline(always)]
     fn read<T: Copy>(self, field: &Field<T>) -> T {
-        // SAFETY: By the invariant. All fields above are of `struct sock`.
+        // SAFETY: By the invariant. All fields above are of `struct sock`, but one of `struct tcp_sock`,
+        // which begins with it.
         unsafe { field.read(self.pointer.as_ptr()) }
     }
 
@@ -147,11 +149,10 @@ impl<'a> Sock<'a> {
             && (ended_too() || (state != TOA_TCP_CLOSE && state != TOA_TCP_SYN_SENT))
     }
 
-    /// Whether the socket carries data of an MPTCP socket.
-    #[inline]
+    /// Whether the socket carries data of an MPTCP socket. To be asked of TCP sockets alone.
+    #[inline(always)]
     pub(crate) fn is_subflow(self) -> bool {
-        // SAFETY: By the invariant; the hooks hand over TCP sockets where this is asked.
-        unsafe { rust_helper_sk_is_mptcp(self.pointer.as_ptr().cast()) }
+        TOA_MPTCP != 0 && self.read(&IS_MPTCP) != 0
     }
 }
 

@@ -51,13 +51,17 @@ impl<V> Bucket<V> {
     #[inline(always)]
     fn lock(&self, _cpu: &Exclusive) -> *mut NodeSlot<V> {
         loop {
-            let first = self.0.fetch_or(Self::LOCKED, Ordering::Acquire);
-            if first & Self::LOCKED == 0 {
+            let first = self.0.load(Ordering::Relaxed);
+            let locked = first | Self::LOCKED;
+            if first != locked
+                && self
+                    .0
+                    .compare_exchange(first, locked, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+            {
                 return first as *mut _;
             }
-            while self.0.load(Ordering::Relaxed) & Self::LOCKED != 0 {
-                hint::spin_loop();
-            }
+            hint::spin_loop();
         }
     }
 
@@ -224,60 +228,58 @@ impl<V: Copy + Send + Sync> Table<V> {
         }
     }
 
-    /// Removes the entry of `key` and returns its value; any context.
+    /// Removes the entry of `key` and returns what `look` says of its value; any context.
     #[inline(always)]
-    pub(crate) fn remove(&self, key: SockKey) -> Option<V> {
+    pub(crate) fn remove<R>(&self, key: SockKey, look: impl FnOnce(&V) -> R) -> Option<R> {
         // Most sockets have no entry, and most of those an empty bucket. Who removes an entry has
         // the socket that it was added for, so cannot miss it here.
         self.lookup(key)?;
-        self.remove_from_chain(key)
-    }
 
-    #[inline(never)]
-    fn remove_from_chain(&self, key: SockKey) -> Option<V> {
         let cpu = Exclusive::new();
         let bucket = self.bucket(key);
         let first = bucket.lock(&cpu);
-        let (first, removed) = Self::unlink(first, key);
-        bucket.unlock(first);
+        let Some((before, slot)) = Self::find_in(first, key) else {
+            bucket.unlock(first);
+            return None;
+        };
+        // SAFETY: By the invariant; the lock keeps the chain as it is.
+        let node = unsafe { (*slot.as_ptr()).value.assume_init_ref() };
+        node.key.store(0, Ordering::Relaxed);
+        // Before the socket's memory can be used for another: see `each`.
+        fence(Ordering::Release);
+        let next = node.next.load(Ordering::Relaxed);
+        bucket.unlock(match before {
+            None => next,
+            Some(before) => {
+                before.next.store(next, Ordering::Release);
+                first
+            }
+        });
 
-        let (slot, value) = removed?;
+        let seen = look(&node.value);
         // SAFETY: The slot came from `take` in `insert`, and no chain leads to it any more.
         unsafe { self.pool.give(slot, &cpu) };
-        Some(value)
+        Some(seen)
     }
 
-    /// Takes the node of `key` out of a chain, whose lock the caller holds. Returns the chain's first
-    /// node, and the one taken out.
+    /// Finds the node of `key` in a chain, whose lock the caller holds, and the node before it.
     #[inline(always)]
-    #[allow(clippy::type_complexity)]
-    fn unlink(
+    fn find_in<'a>(
         first: *mut NodeSlot<V>,
         key: SockKey,
-    ) -> (*mut NodeSlot<V>, Option<(NonNull<NodeSlot<V>>, V)>) {
-        let mut before: Option<&Node<V>> = None;
+    ) -> Option<(Option<&'a Node<V>>, NonNull<NodeSlot<V>>)> {
+        let mut before = None;
         let mut at = first;
-        while let Some(slot) = NonNull::new(at) {
+        loop {
+            let slot = NonNull::new(at)?;
             // SAFETY: By the invariant; the lock keeps the chain as it is.
             let node = unsafe { (*at).value.assume_init_ref() };
-            let next = node.next.load(Ordering::Relaxed);
             if node.key.load(Ordering::Relaxed) == key.0 {
-                node.key.store(0, Ordering::Relaxed);
-                // Before the socket's memory can be used for another: see `each`.
-                fence(Ordering::Release);
-                let first = match before {
-                    Some(before) => {
-                        before.next.store(next, Ordering::Release);
-                        first
-                    }
-                    None => next,
-                };
-                return (first, Some((slot, node.value)));
+                return Some((before, slot));
             }
             before = Some(node);
-            at = next;
+            at = node.next.load(Ordering::Relaxed);
         }
-        (first, None)
     }
 }
 
