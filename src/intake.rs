@@ -5,10 +5,12 @@
 use kernel::prelude::*;
 
 use crate::{
+    address::End,
     linux::{
         inet::{ChildHooks, OnChild, Segment},
         printk,
-        sock::{End, Sock},
+        sock::{Net, Sock},
+        table::NoMemory,
     },
     option::{self, Client, Reading},
     params::{self, Warning},
@@ -39,7 +41,7 @@ struct Reader(World);
 /// Reads the options of `segment`.
 #[inline]
 fn read(segment: Segment<'_>) -> Reading {
-    option::read(segment.options(), segment.has_syn(), params::kinds())
+    option::read(segment.options, segment.has_syn(), params::kinds())
 }
 
 /// Whether an option on connection `sk` counts, as far as the parameters decide that.
@@ -148,10 +150,14 @@ impl Reader {
     fn read_child(&self, sk: Sock<'_>, segment: Segment<'_>) {
         let stats = self.0.stats(sk.net());
         let own = judge(sk, segment, stats);
-        // With Fast Open the segment is the SYN itself, of which nothing is kept.
-        let kept = self.0.syns().take(sk, |net, counter| {
-            self.0.stats(net).count_any(counter);
-        });
+        let count_lost = |net: Net<'_>, counter| self.0.stats(net).count_any(counter);
+        let kept = if segment.has_syn() {
+            // Fast Open: the SYN itself, so that what is kept is of an earlier one.
+            self.0.syns().begin(sk, None, count_lost);
+            None
+        } else {
+            self.0.syns().take(sk, count_lost)
+        };
         if kept.is_some() {
             stats.count_any(match own {
                 Some(_) => Counter::SynSuperseded,
@@ -163,31 +169,53 @@ impl Reader {
             (None, Some(kept)) => (kept, From::Syn),
             (None, None) => return count!(stats, SynRecvSockNoToa),
         };
-        self.keep_child(sk, &client, from, stats);
-    }
-
-    /// Keeps the client of connection `sk`, which has just been made.
-    #[inline(always)]
-    fn keep_child(&self, sk: Sock<'_>, client: &Client, from: From, stats: &NetStats) {
         count!(stats, SynRecvSockToa);
         // The record of an MPTCP connection is that of the socket that servers get.
         if !sk.is_subflow() {
-            self.keep(sk, sk.peer(), client, from, stats);
+            self.keep(sk, sk.peer(), &client, from, stats);
         }
     }
 
-    /// Keeps the client of connection `sk` with `peer`.
-    #[inline(always)]
-    fn keep(&self, sk: Sock<'_>, peer: End, client: &Client, from: From, stats: &NetStats) {
-        match self.0.records().insert(sk, peer, client, from) {
-            Ok(record) => {
-                stats.count_record();
-                if record.is_ipv6() {
-                    count!(stats, Ip6AddressAlloc);
-                }
-            }
-            Err(_) => lost(stats),
+    /// Keeps the client of the segment that made connection `sk`, if its option is where load balancers
+    /// put it. Says whether that is so.
+    #[inline(never)]
+    fn read_leading(&self, sk: Sock<'_>, segment: Segment<'_>) -> bool {
+        let Some(client) = option::leading(segment.options) else {
+            return false;
+        };
+        if segment.has_syn() || !params::kinds().has_default() || is_allowed(sk).is_err() {
+            return false;
         }
+        let stats = self.0.stats(sk.net());
+        count!(stats, Option254);
+        count!(stats, SynRecvSockToa);
+        if !sk.is_subflow() {
+            let kept = self
+                .0
+                .records()
+                .insert(sk, sk.peer(), client, 254, origin(segment));
+            count_kept(kept, client.address.is_ipv6(), stats);
+        }
+        true
+    }
+
+    /// Keeps the client of connection `sk` with `peer`.
+    fn keep(&self, sk: Sock<'_>, peer: End, client: &Client, from: From, stats: &NetStats) {
+        let kept = self.0.records().insert_all(sk, peer, client, from);
+        count_kept(kept, client.address.to_ipv4_mapped().is_none(), stats);
+    }
+}
+
+#[inline(always)]
+fn count_kept(kept: Result<(), NoMemory>, is_ipv6: bool, stats: &NetStats) {
+    match kept {
+        Ok(()) => {
+            stats.count_record();
+            if is_ipv6 {
+                count!(stats, Ip6AddressAlloc);
+            }
+        }
+        Err(NoMemory) => lost(stats),
     }
 }
 
@@ -195,7 +223,7 @@ impl OnChild for Reader {
     #[inline(always)]
     fn syn(&self, request: Sock<'_>, segment: Segment<'_>, cookie: bool) {
         // Nearly all SYNs end here.
-        if option::is_plain(segment.options()) && self.0.syns().is_empty() {
+        if option::is_plain(segment.options) && self.0.syns().is_empty() {
             return;
         }
         self.read_syn(request, segment, cookie);
@@ -203,17 +231,13 @@ impl OnChild for Reader {
 
     #[inline(always)]
     fn child(&self, sk: Sock<'_>, segment: Segment<'_>) {
-        let options = segment.options();
         if self.0.syns().is_empty() {
-            if option::is_plain(options) {
+            // Nearly all that carry nothing end here, and nearly all that carry something in the next.
+            if option::is_plain(segment.options) {
                 return count!(self.0.stats(sk.net()), SynRecvSockNoToa);
             }
-            if let Some(client) = option::leading(options) {
-                if params::kinds().has_default() && is_allowed(sk).is_ok() && !segment.has_syn() {
-                    let stats = self.0.stats(sk.net());
-                    stats.count_option(0);
-                    return self.keep_child(sk, &client, origin(segment), stats);
-                }
+            if self.read_leading(sk, segment) {
+                return;
             }
         }
         self.read_child(sk, segment);

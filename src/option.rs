@@ -10,6 +10,8 @@ use core::{
     net::{Ipv4Addr, Ipv6Addr},
 };
 
+use crate::address::{Address, End, Port};
+
 /// End of the option list (RFC 9293, 3.1).
 const TCPOPT_EOL: u8 = 0;
 /// Padding of one byte without a length (RFC 9293, 3.1).
@@ -25,23 +27,23 @@ const TCPOPT_SMC_MAGIC: &[u8] = &[0xE2, 0xD4, 0xC3, 0xD9];
 
 /// Where the value of an option has an address, and of which family.
 #[derive(Clone, Copy)]
-enum Address {
+enum Place {
     No,
     V4(u8),
     V6(u8),
 }
-use Address::{No, V4, V6};
+use Place::{No, V4, V6};
 
 /// One layout of an option. Places are those in its value, which begins after kind and length.
 struct Format {
     kind: u8,
     /// Of the whole option, as its second byte gives it.
     length: u8,
-    client: Address,
+    client: Place,
     /// The client's port, two bytes.
     port: Option<u8>,
     /// The address of the virtual service that the client connected to.
-    vip: Address,
+    vip: Place,
     /// Its port, two bytes.
     vport: Option<u8>,
     /// The VPC's number, and of how many bytes it is.
@@ -229,13 +231,13 @@ pub(crate) fn read(options: &[u8], syn: bool, kinds: Kinds) -> Reading {
 #[inline(always)]
 pub(crate) fn is_plain(options: &[u8]) -> bool {
     /// No operation twice, then timestamps: any segment of a connection that has them.
-    const TIMESTAMPS: u32 = 0x0101_080A;
+    const TIMESTAMPS: u32 = u32::from_ne_bytes([TCPOPT_NOP, TCPOPT_NOP, 8, 10]);
     /// The largest segment, in a SYN.
-    const MSS: u16 = 0x0204;
+    const MSS: u16 = u16::from_ne_bytes([2, 4]);
     let is_usual = match *options {
         [] => true,
-        [a, b, c, d, _, _, _, _, _, _, _, _] => u32::from_be_bytes([a, b, c, d]) == TIMESTAMPS,
-        [a, b, _, _] => u16::from_be_bytes([a, b]) == MSS,
+        [a, b, c, d, _, _, _, _, _, _, _, _] => u32::from_ne_bytes([a, b, c, d]) == TIMESTAMPS,
+        [a, b, _, _] => u16::from_ne_bytes([a, b]) == MSS,
         _ => false,
     };
     is_usual || has_only_others(options)
@@ -250,25 +252,27 @@ fn has_only_others(options: &[u8]) -> bool {
 /// The client of options that begin with kind 254 and are plain behind it, which is how load balancers
 /// send them: what [`read`] says of a segment without SYN, but faster. None says nothing.
 #[inline(always)]
-pub(crate) fn leading(options: &[u8]) -> Option<Client> {
-    let (address, port) = match *options {
-        [TCPOPT_EXP, 8, p, q, a, b, c, d, ref rest @ ..] if is_plain(rest) => {
-            (Ipv4Addr::from([a, b, c, d]).to_ipv6_mapped(), [p, q])
+pub(crate) fn leading(options: &[u8]) -> Option<End> {
+    const SHORT: u16 = u16::from_ne_bytes([TCPOPT_EXP, 8]);
+    const LONG: u16 = u16::from_ne_bytes([TCPOPT_EXP, 20]);
+
+    let (&[kind, length, p, q], value) = options.split_first_chunk()?;
+    let (address, rest) = match u16::from_ne_bytes([kind, length]) {
+        SHORT => {
+            let (v4, rest) = value.split_first_chunk()?;
+            (Address::from_v4(u32::from_ne_bytes(*v4)), rest)
         }
-        [TCPOPT_EXP, 20, p, q, ref rest @ ..] => {
-            let (octets, rest) = rest.split_first_chunk::<16>()?;
-            if !is_plain(rest) {
-                return None;
-            }
-            (Ipv6Addr::from(*octets), [p, q])
+        LONG => {
+            let (high, rest) = value.split_first_chunk()?;
+            let (low, rest) = rest.split_first_chunk()?;
+            let words = [u64::from_ne_bytes(*high), u64::from_ne_bytes(*low)];
+            (Address(words), rest)
         }
         _ => return None,
     };
-    Some(Client {
+    is_plain(rest).then_some(End {
         address,
-        port: Some(u16::from_be_bytes(port)),
-        kind: TCPOPT_EXP,
-        service: None,
+        port: Port(u16::from_ne_bytes([p, q])),
     })
 }
 
@@ -353,7 +357,7 @@ impl Partial {
 }
 
 /// Reads an address.
-fn address(place: Address, value: &[u8]) -> Option<Ipv6Addr> {
+fn address(place: Place, value: &[u8]) -> Option<Ipv6Addr> {
     match place {
         No => None,
         V4(at) => bytes::<4>(at, value).map(|octets| Ipv4Addr::from(octets).to_ipv6_mapped()),

@@ -11,6 +11,7 @@ use core::{
 use kernel::prelude::*;
 
 use crate::{
+    address::Address,
     linux::{
         alloc::{memory_pages, Array},
         param::{self, Page, Parameters},
@@ -100,16 +101,17 @@ fn is_selected(port: u16) -> bool {
 
 /// Whether options from this address count, which is that of a load balancer; any context.
 #[inline(always)]
-pub(crate) fn trusts(address: Ipv6Addr) -> bool {
+pub(crate) fn trusts(address: Address) -> bool {
     everyone_is_trusted() || is_trusted(address)
 }
 
 #[inline(never)]
-fn is_trusted(address: Ipv6Addr) -> bool {
+fn is_trusted(address: Address) -> bool {
     let reading = preempt::Disabled::new();
     let Some(trusted) = TRUSTED.get(&reading) else {
         return true;
     };
+    let address = Ipv6Addr::from(address);
     match address.to_ipv4_mapped() {
         Some(address) => policy::contains(trusted.v4(), u32::from(address)),
         None => policy::contains(trusted.v6(), u128::from(address)),

@@ -48,13 +48,13 @@ impl OnGetName for Answerer {
         let Some(record) = lookup.find(&reading) else {
             return count!(stats, GetnameToaEmpty);
         };
-        if !sk.has_peer(family, &record.peer) || !sk.is_connected(|| question.is_at_accept()) {
+        if !sk.has_peer(family, record.peer()) || !sk.is_connected(|| question.is_at_accept()) {
             return count!(stats, GetnameToaMismatch);
         }
         if record.is_ipv6() && family == Family::Inet {
             return count!(stats, GetnameToaBypass);
         }
-        question.answer(&record.client);
+        question.answer(record.client());
         count!(stats, GetnameToaOk);
     }
 }

@@ -2,16 +2,15 @@
 
 //! What we know of one connection, and the table of them.
 
-use core::net::Ipv6Addr;
-
 use kernel::prelude::*;
 
 use crate::{
+    address::{Address, End, Port},
     linux::{
         alloc::memory_pages,
         inet::{EndHooks, OnEnd},
         preempt, printk,
-        sock::{End, Port, Sock},
+        sock::Sock,
         table::{Lookup, NoMemory, Table},
     },
     option::{Client, Service},
@@ -34,11 +33,10 @@ pub(crate) enum From {
 /// One for each connection, so that each byte counts: with what the table adds it takes 64.
 #[derive(Clone, Copy)]
 pub(crate) struct Record {
-    /// The client, as the option named it. Without a port in the option, with that of `peer`.
-    pub(crate) client: End,
-    /// The other end as the socket saw it, which is the balancer. A socket whose other end is
-    /// another has been used for another connection since.
-    pub(crate) peer: End,
+    client: Address,
+    peer: Address,
+    client_port: Port,
+    peer_port: Port,
     /// The kind of the option.
     pub(crate) kind: u8,
     /// The segment that it came with, and the bits below.
@@ -51,22 +49,40 @@ impl Record {
     /// A [`Service`] is known too, which lies in a table of its own.
     const SERVICE: u8 = 0x08;
 
-    /// What `client` from a segment tells of a connection with `peer`.
+    /// What an option of `kind` in a segment tells of a connection with `peer`.
     #[inline(always)]
-    fn new(peer: End, client: &Client, from: From) -> Self {
-        let ipv6 = if is_ipv6(client.address) {
+    fn new(peer: End, client: End, kind: u8, from: From) -> Self {
+        let ipv6 = if client.address.is_ipv6() {
             Self::IPV6
         } else {
             0
         };
         Self {
-            client: End {
-                address: client.address,
-                port: client.port.map_or(peer.port, Port::from),
-            },
-            peer,
-            kind: client.kind,
+            client: client.address,
+            peer: peer.address,
+            client_port: client.port,
+            peer_port: peer.port,
+            kind,
             flags: from as u8 | ipv6,
+        }
+    }
+
+    /// The client, as the option named it. Without a port in the option, with that of `peer`.
+    #[inline(always)]
+    pub(crate) fn client(&self) -> End {
+        End {
+            address: self.client,
+            port: self.client_port,
+        }
+    }
+
+    /// The other end as the socket saw it, which is the balancer. A socket whose other end is another
+    /// has been used for another connection since.
+    #[inline(always)]
+    pub(crate) fn peer(&self) -> End {
+        End {
+            address: self.peer,
+            port: self.peer_port,
         }
     }
 
@@ -90,12 +106,6 @@ impl Record {
             _ => From::Data,
         }
     }
-}
-
-/// Whether an address is not that of IPv4 in its mapped form.
-#[inline]
-pub(crate) fn is_ipv6(address: Ipv6Addr) -> bool {
-    address.to_ipv4_mapped().is_none()
 }
 
 /// The records of all live connections that carried the option.
@@ -133,7 +143,7 @@ impl Records {
         })
     }
 
-    /// Keeps what was told of the new connection of `sk` with `peer`; softirq.
+    /// Keeps what an option of `kind` told of the new connection of `sk` with `peer`; softirq.
     ///
     /// # Errors
     ///
@@ -143,10 +153,31 @@ impl Records {
         &self,
         sk: Sock<'_>,
         peer: End,
+        client: End,
+        kind: u8,
+        from: From,
+    ) -> Result<(), NoMemory> {
+        self.table
+            .insert(sk.key(), Record::new(peer, client, kind, from))
+    }
+
+    /// The same for what a whole [`Client`] says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::insert`].
+    pub(crate) fn insert_all(
+        &self,
+        sk: Sock<'_>,
+        peer: End,
         client: &Client,
         from: From,
-    ) -> Result<Record, NoMemory> {
-        let mut record = Record::new(peer, client, from);
+    ) -> Result<(), NoMemory> {
+        let end = End {
+            address: client.address.into(),
+            port: client.port.map_or(peer.port, Port::from),
+        };
+        let mut record = Record::new(peer, end, client.kind, from);
         if let Some(service) = client.service {
             // First, so that whoever finds the record finds the service too.
             record.flags |= self.insert_service(sk, service);
@@ -155,7 +186,7 @@ impl Records {
         if inserted.is_err() && record.has_service() {
             self.remove_service(sk);
         }
-        inserted.map(|()| record)
+        inserted
     }
 
     /// Keeps the service of connection `sk`; returns the flag that says so.

@@ -2,7 +2,11 @@
 
 //! The way out: `getsockopt()`, for what an address cannot express.
 
-use core::{mem::offset_of, net::Ipv4Addr, ops::Range};
+use core::{
+    mem::offset_of,
+    net::{Ipv4Addr, Ipv6Addr},
+    ops::Range,
+};
 
 use kernel::{error::code, prelude::*};
 
@@ -14,7 +18,7 @@ use crate::{
         uapi,
     },
     option::Service,
-    record::{self, Record},
+    record::Record,
     stats::{Counter, World},
 };
 
@@ -76,30 +80,28 @@ impl Structure {
 /// `struct toa_nat64_peer`.
 fn nat64_peer(known: &Known) -> Structure {
     use uapi::toa_nat64_peer as C;
-    let client = known.record.client;
+    let client = known.record.client();
     Structure::new::<C>()
         .put(offset_of!(C, saddr), &client.address.octets())
-        .put(offset_of!(C, port), &client.port.to_be_bytes())
+        .put(offset_of!(C, port), &client.port.0.to_ne_bytes())
 }
 
 /// `struct toa_info`.
 fn info(known: &Known) -> Structure {
     use uapi::toa_info as C;
-    let Record {
-        client, peer, kind, ..
-    } = known.record;
+    let (client, peer) = (known.record.client(), known.record.peer());
     let info = Structure::new::<C>()
         .put(
             offset_of!(C, version),
             &(uapi::TOA_INFO_VERSION as u16).to_ne_bytes(),
         )
         .put(offset_of!(C, size), &(size_of::<C>() as u16).to_ne_bytes())
-        .put(offset_of!(C, kind), &[kind])
+        .put(offset_of!(C, kind), &[known.record.kind])
         .put(offset_of!(C, from), &[known.record.from() as u8])
         .put(offset_of!(C, client), &client.address.octets())
-        .put(offset_of!(C, client_port), &client.port.to_be_bytes())
+        .put(offset_of!(C, client_port), &client.port.0.to_ne_bytes())
         .put(offset_of!(C, balancer), &peer.address.octets())
-        .put(offset_of!(C, balancer_port), &peer.port.to_be_bytes());
+        .put(offset_of!(C, balancer_port), &peer.port.0.to_ne_bytes());
     match known.service {
         None => info,
         Some(Service { address, port, vpc }) => info
@@ -112,9 +114,9 @@ fn info(known: &Known) -> Structure {
 
 /// `struct sockaddr_in` or `struct sockaddr_in6`.
 fn client_name(known: &Known) -> Structure {
-    let client = known.record.client;
-    let port = client.port.to_be_bytes();
-    match client.address.to_ipv4_mapped() {
+    let client = known.record.client();
+    let port = client.port.0.to_ne_bytes();
+    match Ipv6Addr::from(client.address).to_ipv4_mapped() {
         Some(address) => {
             use uapi::sockaddr_in as C;
             Structure::new::<C>()
@@ -179,7 +181,7 @@ impl Answerer {
     fn known(&self, sk: Sock<'_>) -> Option<Known> {
         let reading = preempt::Disabled::new();
         let record = *self.0.records().lookup(sk)?.find(&reading)?;
-        if record.peer != sk.peer() || !sk.is_connected(|| false) {
+        if record.peer() != sk.peer() || !sk.is_connected(|| false) {
             return None;
         }
         let service = if record.has_service() {
@@ -202,7 +204,7 @@ impl Answerer {
                     return Err(code::ENOTCONN);
                 }
                 let known = self.known(sk).ok_or(EINVAL)?;
-                if !known.record.is_ipv6() || record::is_ipv6(known.record.peer.address) {
+                if !known.record.is_ipv6() || known.record.peer().address.is_ipv6() {
                     return Err(code::EFAULT);
                 }
                 (nat64_peer(&known), 0)

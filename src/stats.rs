@@ -11,11 +11,12 @@ use core::{
 use kernel::{prelude::*, sync::Arc};
 
 use crate::{
+    address::End,
     linux::{
         netns::{self, PerNet},
         online_cpus, possible_cpus, preempt,
         seq_file::SeqFile,
-        sock::{End, Net, Sock},
+        sock::{Net, Sock},
         Counters,
     },
     option::{Service, KINDS},
@@ -274,21 +275,19 @@ fn write_row(
     record: &Record,
     service: Option<Service>,
 ) -> fmt::Result {
-    let Record {
-        client, peer, kind, ..
-    } = record;
     let from = match record.from() {
         From::Syn => "syn",
         From::Ack => "ack",
         From::Data => "data",
     };
+    let (client, peer, kind) = (record.client(), record.peer(), record.kind);
     write!(out, "{local} {peer} {client} {kind} {from} ")?;
     match service {
         Some(Service { address, port, vpc }) => writeln!(
             out,
             "{} {vpc}",
             End {
-                address,
+                address: address.into(),
                 port: port.into()
             }
         ),

@@ -13,6 +13,7 @@
 use kernel::prelude::*;
 use linux::printk::info;
 
+mod address;
 mod intake;
 mod linux;
 mod option;

@@ -2,7 +2,11 @@
 
 //! Fields of kernel structures, at offsets that the C compiler computed.
 
-use core::{ffi::c_void, marker::PhantomData, mem::size_of};
+use core::{
+    ffi::c_void,
+    marker::PhantomData,
+    mem::{align_of, size_of},
+};
 
 /// A field of type `T` of some kernel structure.
 pub(super) struct Field<T> {
@@ -15,7 +19,7 @@ impl<T: Copy> Field<T> {
     ///
     /// Meant for constants: a size other than that of `T` fails the build.
     pub(super) const fn new(offset: u32, size: u32) -> Self {
-        assert!(size as usize == size_of::<T>());
+        assert!(size as usize == size_of::<T>() && offset as usize % align_of::<T>() == 0);
         Self {
             offset: offset as usize,
             value: PhantomData,

@@ -7,7 +7,6 @@
 
 use core::{
     mem::size_of_val,
-    net::Ipv6Addr,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -17,9 +16,10 @@ use super::{
     alloc::Array,
     bindings,
     preempt::Exclusive,
-    sock::{End, Net, Sock},
+    sock::{Net, Sock},
     spinlock::RawSpinLock,
 };
+use crate::address::End;
 
 /// A connection to be: both ends, in a network namespace.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,14 +41,9 @@ impl Flow {
 
     /// A number that nobody can predict without `key`.
     fn hash(&self, key: &[u64; 2]) -> u64 {
-        let halves = |address: Ipv6Addr| {
-            let bits = u128::from(address);
-            [(bits >> 64) as u64, bits as u64]
-        };
-        let [a, b] = halves(self.local.address);
-        let [c, d] = halves(self.remote.address);
-        let ports =
-            u64::from(u16::from(self.local.port)) << 16 | u64::from(u16::from(self.remote.port));
+        let [a, b] = self.local.address.0;
+        let [c, d] = self.remote.address.0;
+        let ports = u64::from(self.local.port.0) << 16 | u64::from(self.remote.port.0);
         let data = [self.net as u64, a, b, c, d, ports];
         // SAFETY: Reads so many bytes.
         unsafe {

@@ -12,63 +12,60 @@ use super::{
     ftrace::{Entry, Hook, Registers},
     percpu::PerCpu,
     preempt::Exclusive,
-    sock::{End, Family, Sock, SockKey},
+    sock::{Family, Sock, SockKey},
     tracepoint::{Probe, SockProbe},
 };
+use crate::address::End;
 
 /// A segment of a handshake.
 ///
 /// # Invariants
 ///
-/// `length` points to how many bytes `header` and the data behind it have, for `'a`.
+/// `header` points to a TCP header that ends with `options`, and `length` to how many bytes it and the
+/// data behind it have, both for `'a`.
 #[derive(Clone, Copy)]
 pub(crate) struct Segment<'a> {
-    /// Its TCP header.
-    header: &'a [u8],
+    /// What follows the fixed part of its TCP header.
+    pub(crate) options: &'a [u8],
+    header: *const u8,
     length: *const u32,
 }
 
-impl<'a> Segment<'a> {
+impl Segment<'_> {
     /// Bytes of a TCP header before its options.
     const FIXED: usize = 20;
     /// The most bytes that a TCP header can have.
     const MAX: usize = 60;
 
-    /// What follows the fixed part of its header.
-    #[inline(always)]
-    pub(crate) fn options(&self) -> &'a [u8] {
-        self.header.get(Self::FIXED..).unwrap_or_default()
-    }
-
     /// Whether it has SYN set.
     #[inline(always)]
-    pub(crate) fn has_syn(&self) -> bool {
+    pub(crate) fn has_syn(self) -> bool {
         const FLAGS: usize = 13;
         const SYN: u8 = 0x02;
-        self.header.get(FLAGS).is_some_and(|flags| flags & SYN != 0)
+        // SAFETY: By the invariant, within the fixed part.
+        unsafe { *self.header.add(FLAGS) & SYN != 0 }
     }
 
     /// Whether it carries data.
-    pub(crate) fn has_data(&self) -> bool {
+    #[inline(always)]
+    pub(crate) fn has_data(self) -> bool {
         // SAFETY: By the invariant.
-        unsafe { *self.length as usize > self.header.len() }
+        unsafe { *self.length as usize > Self::FIXED + self.options.len() }
     }
 
     /// Looks at what the kernel has.
     ///
     /// # Safety
     ///
-    /// `segment` points to a `struct sk_buff` that lives for `'a`, whose data begins with the TCP
-    /// header, which is linear and was checked to be no longer than the segment (`tcp_v4_rcv`,
-    /// `tcp_v6_rcv`).
+    /// `segment` points to a `struct sk_buff` that lives for the lifetime that the caller chooses, whose
+    /// data begins with the TCP header, which is linear and was checked to have its fixed part and to be
+    /// no longer than the segment (`tcp_v4_rcv`, `tcp_v6_rcv`).
     #[inline(always)]
     unsafe fn from_raw(segment: *const c_void) -> Self {
         const HEAD: Field<*const u8> = Field::new(SKB_HEAD_OFFSET, SKB_HEAD_SIZE);
         const LENGTH: Field<u32> = Field::new(SKB_LEN_OFFSET, SKB_LEN_SIZE);
         const TRANSPORT_HEADER: Field<u16> =
             Field::new(SKB_TRANSPORT_HEADER_OFFSET, SKB_TRANSPORT_HEADER_SIZE);
-        /// Where the header says its length in words of four bytes, in the upper half of the byte.
-        const DATA_OFFSET: usize = 12;
 
         // SAFETY: By the contract.
         // INVARIANT: The length of a buffer is that of its data.
@@ -76,10 +73,29 @@ impl<'a> Segment<'a> {
             let header = HEAD
                 .read(segment)
                 .add(usize::from(TRANSPORT_HEADER.read(segment)));
-            let length = usize::from(header.add(DATA_OFFSET).read() >> 4) * 4;
+            Self::from_header(header, LENGTH.place(segment))
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `header` points to a TCP header, and `length` to how many bytes it and its data have, for the
+    /// lifetime that the caller chooses.
+    #[inline(always)]
+    unsafe fn from_header(header: *const u8, length: *const u32) -> Self {
+        /// Where the header says its length in words of four bytes, in the upper half of the byte.
+        const DATA_OFFSET: usize = 12;
+        // SAFETY: By the contract.
+        // INVARIANT: By the contract.
+        unsafe {
+            let words = usize::from(header.add(DATA_OFFSET).read() >> 4);
             Self {
-                header: core::slice::from_raw_parts(header, length),
-                length: LENGTH.place(segment),
+                options: core::slice::from_raw_parts(
+                    header.add(Self::FIXED),
+                    (words * 4).wrapping_sub(Self::FIXED),
+                ),
+                header,
+                length,
             }
         }
     }
@@ -173,10 +189,19 @@ unsafe impl<T: OnChild> Entry for SendSynAck<T> {
             )
         };
         match sk {
-            Some(sk) if child => self.0.child(sk, segment),
-            Some(request) => self.0.syn(request, segment, kind == TOA_TCP_SYNACK_COOKIE),
+            Some(request) if !child => {
+                self.0.syn(request, segment, kind == TOA_TCP_SYNACK_COOKIE);
+            }
+            Some(sk) => self.fast_open(sk, segment),
             None => {}
         }
+    }
+}
+
+impl<T: OnChild> SendSynAck<T> {
+    #[cold]
+    fn fast_open(&self, sk: Sock<'_>, segment: Segment<'_>) {
+        self.0.child(sk, segment);
     }
 }
 
@@ -216,8 +241,7 @@ struct Stashed {
     /// The request that the handshake completes.
     request: SockKey,
     header: [u8; Segment::MAX],
-    header_length: usize,
-    /// With its data.
+    /// With the data.
     length: u32,
 }
 
@@ -240,11 +264,13 @@ unsafe impl Entry for SynRecv {
         // SAFETY: The CPU's own, and nothing else of TCP runs on it.
         let stashed = unsafe { &mut *self.0 .0.this(&cpu) };
         stashed.request = SockKey(request);
-        stashed.header_length = segment.header.len();
-        // SAFETY: By the invariant of `Segment`.
-        stashed.length = unsafe { *segment.length };
-        for (to, from) in stashed.header.iter_mut().zip(segment.header) {
-            *to = *from;
+        // SAFETY: By the invariant of `Segment`; a header has at most so many bytes.
+        unsafe {
+            stashed.length = *segment.length;
+            stashed
+                .header
+                .as_mut_ptr()
+                .copy_from_nonoverlapping(segment.header, Segment::FIXED + segment.options.len());
         }
     }
 }
@@ -273,20 +299,17 @@ unsafe impl<T: OnChild> Entry for TokenAccept<T> {
         let (Some(request), Some(mptcp)) = (request, mptcp) else {
             return;
         };
-        let (header, header_length, length) = {
+        let (header, length) = {
             let cpu = Exclusive::new();
             // SAFETY: As in `SynRecv`.
             let stashed = unsafe { &*self.stash.0.this(&cpu) };
             if stashed.request != request.key() {
                 return;
             }
-            (stashed.header, stashed.header_length, stashed.length)
+            (stashed.header, stashed.length)
         };
-        // INVARIANT: That of the segment whose header this is.
-        let segment = Segment {
-            header: header.get(..header_length).unwrap_or_default(),
-            length: &length,
-        };
+        // SAFETY: What `SynRecv` has stored is a header.
+        let segment = unsafe { Segment::from_header(header.as_ptr(), &length) };
         self.on_child.mptcp(mptcp, request, segment);
     }
 }
@@ -326,21 +349,19 @@ impl Question<'_> {
     /// Answers it. An IPv6 address is no answer to [`Family::Inet`]: of that the last four bytes are
     /// taken.
     #[inline(always)]
-    pub(crate) fn answer(self, end: &End) {
+    pub(crate) fn answer(self, end: End) {
         let name = self.registers.argument::<1>() as *mut c_void;
-        let octets = end.address.octets();
         // SAFETY: The caller gives room for a `struct sockaddr_storage`; `in6_addr` and `in_addr` are
         // bytes in network byte order. The functions that the call goes on to return the length of
         // what was written, and have the same prototype.
         unsafe {
             match self.family {
                 Family::Inet => {
-                    let [.., a, b, c, d] = octets;
                     name.cast::<sockaddr_in>().write(sockaddr_in {
                         sin_family: TOA_AF_INET as u16,
                         sin_port: end.port.0,
                         sin_addr: in_addr {
-                            s_addr: u32::from_ne_bytes([a, b, c, d]),
+                            s_addr: end.address.last_four(),
                         },
                         ..Default::default()
                     });
@@ -350,7 +371,7 @@ impl Question<'_> {
                     name.cast::<sockaddr_in6>().write(sockaddr_in6 {
                         sin6_family: TOA_AF_INET6 as u16,
                         sin6_port: end.port.0,
-                        sin6_addr: core::mem::transmute::<[u8; 16], in6_addr>(octets),
+                        sin6_addr: core::mem::transmute::<[u64; 2], in6_addr>(end.address.0),
                         ..Default::default()
                     });
                     self.registers.redirect(length_of_inet6 as *const ());

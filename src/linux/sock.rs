@@ -2,26 +2,21 @@
 
 //! Sockets and network namespaces, as the hooks see them.
 
-use core::{
-    ffi::c_void,
-    fmt,
-    marker::PhantomData,
-    net::{Ipv4Addr, Ipv6Addr},
-    ptr::NonNull,
-};
+use core::{ffi::c_void, marker::PhantomData, ptr::NonNull};
 
 use super::{bindings::*, field::Field};
+use crate::address::{Address, End, Port};
 
 const NET: Field<*mut net> = Field::new(SK_NET_OFFSET, SK_NET_SIZE);
 const FAMILY: Field<u16> = Field::new(SK_FAMILY_OFFSET, SK_FAMILY_SIZE);
 const STATE: Field<u8> = Field::new(SK_STATE_OFFSET, SK_STATE_SIZE);
 const DADDR: Field<u32> = Field::new(SK_DADDR_OFFSET, SK_DADDR_SIZE);
 const DPORT: Field<u16> = Field::new(SK_DPORT_OFFSET, SK_DPORT_SIZE);
-const V6_DADDR: Field<in6_addr> = Field::new(SK_V6_DADDR_OFFSET, SK_V6_DADDR_SIZE);
+const V6_DADDR: Field<[u64; 2]> = Field::new(SK_V6_DADDR_OFFSET, SK_V6_DADDR_SIZE);
 const IS_MPTCP: Field<u8> = Field::new(TCP_IS_MPTCP_OFFSET, TCP_IS_MPTCP_SIZE);
 const RCV_SADDR: Field<u32> = Field::new(SK_RCV_SADDR_OFFSET, SK_RCV_SADDR_SIZE);
 const NUM: Field<u16> = Field::new(SK_NUM_OFFSET, SK_NUM_SIZE);
-const V6_RCV_SADDR: Field<in6_addr> = Field::new(SK_V6_RCV_SADDR_OFFSET, SK_V6_RCV_SADDR_SIZE);
+const V6_RCV_SADDR: Field<[u64; 2]> = Field::new(SK_V6_RCV_SADDR_OFFSET, SK_V6_RCV_SADDR_SIZE);
 
 /// What tells one socket from another as long as it lives: its address, never followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,24 +109,20 @@ impl<'a> Sock<'a> {
     }
 
     #[inline(always)]
-    fn address(self, v4: &Field<u32>, v6: &Field<in6_addr>) -> Ipv6Addr {
+    fn address(self, v4: &Field<u32>, v6: &Field<[u64; 2]>) -> Address {
         if self.read(&FAMILY) == TOA_AF_INET6 as u16 {
-            octets(self.read(v6))
+            Address(self.read(v6))
         } else {
-            Ipv4Addr::from(u32::from_be(self.read(v4))).to_ipv6_mapped()
+            Address::from_v4(self.read(v4))
         }
     }
 
     /// Whether the other end is `peer`, on a socket that is asked for its name as one of `family`.
     #[inline(always)]
-    pub(crate) fn has_peer(self, family: Family, peer: &End) -> bool {
-        let bits = u128::from_ne_bytes(peer.address.octets());
+    pub(crate) fn has_peer(self, family: Family, peer: End) -> bool {
         let same = match family {
-            // The last four of the sixteen bytes.
-            Family::Inet => {
-                self.read(&DADDR) == u32::from_ne_bytes(((bits >> 96) as u32).to_ne_bytes())
-            }
-            Family::Inet6 => u128::from_ne_bytes(octets(self.read(&V6_DADDR)).octets()) == bits,
+            Family::Inet => self.read(&DADDR) == peer.address.last_four(),
+            Family::Inet6 => Address(self.read(&V6_DADDR)) == peer.address,
         };
         same && self.read(&DPORT) == peer.port.0
     }
@@ -156,11 +147,6 @@ impl<'a> Sock<'a> {
     }
 }
 
-fn octets(address: in6_addr) -> Ipv6Addr {
-    // SAFETY: Both are 16 bytes in network byte order; `Field::new` checked the size.
-    Ipv6Addr::from(unsafe { core::mem::transmute::<in6_addr, [u8; 16]>(address) })
-}
-
 /// Which sockets a question for a name comes from, and so which addresses can answer it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -168,65 +154,6 @@ pub(crate) enum Family {
     Inet,
     /// `AF_INET6`: IPv6, and IPv4 in its mapped form.
     Inet6,
-}
-
-/// A port, kept in network byte order.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Port(pub(super) u16);
-
-impl Port {
-    /// As it stands in a header or a socket address.
-    pub(crate) fn to_be_bytes(self) -> [u8; 2] {
-        self.0.to_ne_bytes()
-    }
-}
-
-impl From<u16> for Port {
-    /// Takes it in host byte order.
-    fn from(port: u16) -> Self {
-        Self(port.to_be())
-    }
-}
-
-impl From<Port> for u16 {
-    /// Gives it in host byte order.
-    fn from(port: Port) -> Self {
-        Self::from_be(port.0)
-    }
-}
-
-impl fmt::Display for Port {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        u16::from(*self).fmt(out)
-    }
-}
-
-/// One end of a connection. IPv4 addresses are in their mapped form, `::ffff:a.b.c.d`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct End {
-    /// The address.
-    pub(crate) address: Ipv6Addr,
-    /// The port.
-    pub(crate) port: Port,
-}
-
-impl End {
-    /// No end.
-    pub(crate) const NONE: Self = Self {
-        address: Ipv6Addr::UNSPECIFIED,
-        port: Port(0),
-    };
-}
-
-impl fmt::Display for End {
-    /// `a.b.c.d:port`, or `[address]:port` for IPv6.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, port } = self;
-        match address.to_ipv4_mapped() {
-            Some(address) => write!(out, "{address}:{port}"),
-            None => write!(out, "[{address}]:{port}"),
-        }
-    }
 }
 
 /// A network namespace.
