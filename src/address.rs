@@ -20,22 +20,30 @@ impl Address {
     /// The mapped form of an IPv4 address, whose four bytes are given as they stand in memory.
     #[inline(always)]
     pub(crate) const fn from_v4(bytes: u32) -> Self {
-        let [a, b, c, d] = bytes.to_ne_bytes();
-        Self([0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])])
+        // Compilers do not find the shift when this is written as bytes.
+        let last = bytes as u64;
+        Self(if cfg!(target_endian = "little") {
+            [0, last << 32 | 0xffff_0000]
+        } else {
+            [0, 0xffff << 32 | last]
+        })
     }
 
     /// The last four bytes, as they stand in memory: those of an IPv4 address.
     #[inline(always)]
     pub(crate) const fn last_four(self) -> u32 {
-        let [_, _, _, _, a, b, c, d] = self.0[1].to_ne_bytes();
-        u32::from_ne_bytes([a, b, c, d])
+        if cfg!(target_endian = "little") {
+            (self.0[1] >> 32) as u32
+        } else {
+            self.0[1] as u32
+        }
     }
 
     /// Whether it is not one of IPv4.
     #[inline(always)]
     pub(crate) const fn is_ipv6(self) -> bool {
-        let [a, b, c, d, ..] = self.0[1].to_ne_bytes();
-        self.0[0] != 0 || u32::from_ne_bytes([a, b, c, d]) != u32::from_ne_bytes([0, 0, 0xff, 0xff])
+        let [high, low] = Self::from_v4(self.last_four()).0;
+        self.0[0] != high || self.0[1] != low
     }
 
     /// Its bytes, in network byte order.

@@ -14,7 +14,7 @@ use crate::{
     },
     option::{self, Client, Reading},
     params::{self, Warning},
-    record::From,
+    record::{From, Record},
     stats::{count, Counter, NetStats, World},
 };
 
@@ -41,16 +41,16 @@ struct Reader(World);
 /// Reads the options of `segment`.
 #[inline]
 fn read(segment: Segment<'_>) -> Reading {
-    option::read(segment.options, segment.has_syn(), params::kinds())
+    option::read(segment.options(), segment.has_syn(), params::kinds())
 }
 
 /// Whether an option on connection `sk` counts, as far as the parameters decide that.
 #[inline(always)]
 fn is_allowed(sk: Sock<'_>) -> Result<(), Counter> {
-    if !params::selects(sk.local_port()) {
+    if !params::selects(|| sk.local_port()) {
         return Err(Counter::PortNotSelected);
     }
-    if !params::trusts(sk.peer().address) {
+    if !params::trusts(|| sk.peer().address) {
         return Err(Counter::NotTrusted);
     }
     Ok(())
@@ -176,27 +176,34 @@ impl Reader {
         }
     }
 
-    /// Keeps the client of the segment that made connection `sk`, if its option is where load balancers
-    /// put it. Says whether that is so.
+    /// Reads the segment that made connection `sk`, when nothing of its SYN is kept.
     #[inline(never)]
-    fn read_leading(&self, sk: Sock<'_>, segment: Segment<'_>) -> bool {
-        let Some(client) = option::leading(segment.options) else {
-            return false;
-        };
-        if segment.has_syn() || !params::kinds().has_default() || is_allowed(sk).is_err() {
-            return false;
+    fn read_segment(&self, sk: Sock<'_>, segment: Segment<'_>) {
+        let options = segment.options();
+        let from = origin(segment);
+        if from != From::Syn && params::kinds().has_default() {
+            // Where load balancers put it.
+            if let Some((client, is_ipv6)) = option::leading(options) {
+                if is_allowed(sk).is_ok() {
+                    return self.keep_leading(sk, client, is_ipv6, from);
+                }
+            }
         }
+        if option::is_plain(options) {
+            return count!(self.0.stats(sk.net()), SynRecvSockNoToa);
+        }
+        self.read_child(sk, segment);
+    }
+
+    #[inline(always)]
+    fn keep_leading(&self, sk: Sock<'_>, client: End, is_ipv6: bool, from: From) {
         let stats = self.0.stats(sk.net());
         count!(stats, Option254);
         count!(stats, SynRecvSockToa);
         if !sk.is_subflow() {
-            let kept = self
-                .0
-                .records()
-                .insert(sk, sk.peer(), client, 254, origin(segment));
-            count_kept(kept, client.address.is_ipv6(), stats);
+            let record = Record::new(sk.peer(), client, is_ipv6, option::DEFAULT_KIND, from);
+            count_kept(self.0.records().insert(sk, record), is_ipv6, stats);
         }
-        true
     }
 
     /// Keeps the client of connection `sk` with `peer`.
@@ -223,7 +230,7 @@ impl OnChild for Reader {
     #[inline(always)]
     fn syn(&self, request: Sock<'_>, segment: Segment<'_>, cookie: bool) {
         // Nearly all SYNs end here.
-        if option::is_plain(segment.options) && self.0.syns().is_empty() {
+        if option::is_usual(segment.options()) && self.0.syns().is_empty() {
             return;
         }
         self.read_syn(request, segment, cookie);
@@ -232,13 +239,11 @@ impl OnChild for Reader {
     #[inline(always)]
     fn child(&self, sk: Sock<'_>, segment: Segment<'_>) {
         if self.0.syns().is_empty() {
-            // Nearly all that carry nothing end here, and nearly all that carry something in the next.
-            if option::is_plain(segment.options) {
+            // Nearly all that carry nothing end here.
+            if option::is_usual(segment.options()) {
                 return count!(self.0.stats(sk.net()), SynRecvSockNoToa);
             }
-            if self.read_leading(sk, segment) {
-                return;
-            }
+            return self.read_segment(sk, segment);
         }
         self.read_child(sk, segment);
     }

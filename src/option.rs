@@ -75,6 +75,9 @@ const FORMATS: &[Format] = &[
     Format { kind: 28, length: 19, client: V6(1), port: None, vip: No, vport: None, vpc: None, version: Some(1) },
 ];
 
+/// The kind that is read unless somebody asks for more.
+pub(crate) const DEFAULT_KIND: u8 = TCPOPT_EXP;
+
 /// No kind of [`FORMATS`] is less.
 const LOWEST_KIND: u8 = 28;
 
@@ -226,21 +229,36 @@ pub(crate) fn read(options: &[u8], syn: bool, kinds: Kinds) -> Reading {
     }
 }
 
-/// Whether there is nothing to read in `options`, of any kind, and nothing wrong with them. Takes a few
-/// instructions for what hosts put into nearly all segments.
+/// Whether `options` are what hosts put into nearly all segments, with nothing to read of any kind. Takes a
+/// few instructions.
 #[inline(always)]
-pub(crate) fn is_plain(options: &[u8]) -> bool {
+pub(crate) fn is_usual(options: &[u8]) -> bool {
     /// No operation twice, then timestamps: any segment of a connection that has them.
     const TIMESTAMPS: u32 = u32::from_ne_bytes([TCPOPT_NOP, TCPOPT_NOP, 8, 10]);
-    /// The largest segment, in a SYN.
+    /// The largest segment: a SYN that asks for no more.
     const MSS: u16 = u16::from_ne_bytes([2, 4]);
-    let is_usual = match *options {
+    /// Then selective acknowledgements and timestamps, no operation and the scale of the window:
+    /// Linux's SYN.
+    const SACK_TIMESTAMPS: u32 = u32::from_ne_bytes([4, 2, 8, 10]);
+    const WINDOW_SCALE: u16 = u16::from_ne_bytes([3, 3]);
+
+    match *options {
         [] => true,
         [a, b, c, d, _, _, _, _, _, _, _, _] => u32::from_ne_bytes([a, b, c, d]) == TIMESTAMPS,
         [a, b, _, _] => u16::from_ne_bytes([a, b]) == MSS,
+        [a, b, _, _, c, d, e, f, _, _, _, _, _, _, _, _, TCPOPT_NOP, g, h, _] => {
+            u16::from_ne_bytes([a, b]) == MSS
+                && u32::from_ne_bytes([c, d, e, f]) == SACK_TIMESTAMPS
+                && u16::from_ne_bytes([g, h]) == WINDOW_SCALE
+        }
         _ => false,
-    };
-    is_usual || has_only_others(options)
+    }
+}
+
+/// Whether there is nothing to read in `options`, of any kind, and nothing wrong with them.
+#[inline(always)]
+pub(crate) fn is_plain(options: &[u8]) -> bool {
+    is_usual(options) || has_only_others(options)
 }
 
 #[inline(never)]
@@ -250,30 +268,32 @@ fn has_only_others(options: &[u8]) -> bool {
 }
 
 /// The client of options that begin with kind 254 and are plain behind it, which is how load balancers
-/// send them: what [`read`] says of a segment without SYN, but faster. None says nothing.
+/// send them, and whether it has an IPv6 address: what [`read`] says of a segment without SYN, but
+/// faster. None says nothing.
 #[inline(always)]
-pub(crate) fn leading(options: &[u8]) -> Option<End> {
+pub(crate) fn leading(options: &[u8]) -> Option<(End, bool)> {
     const SHORT: u16 = u16::from_ne_bytes([TCPOPT_EXP, 8]);
     const LONG: u16 = u16::from_ne_bytes([TCPOPT_EXP, 20]);
 
     let (&[kind, length, p, q], value) = options.split_first_chunk()?;
-    let (address, rest) = match u16::from_ne_bytes([kind, length]) {
+    let (address, is_ipv6, rest) = match u16::from_ne_bytes([kind, length]) {
         SHORT => {
             let (v4, rest) = value.split_first_chunk()?;
-            (Address::from_v4(u32::from_ne_bytes(*v4)), rest)
+            (Address::from_v4(u32::from_ne_bytes(*v4)), false, rest)
         }
         LONG => {
             let (high, rest) = value.split_first_chunk()?;
             let (low, rest) = rest.split_first_chunk()?;
-            let words = [u64::from_ne_bytes(*high), u64::from_ne_bytes(*low)];
-            (Address(words), rest)
+            let address = Address([u64::from_ne_bytes(*high), u64::from_ne_bytes(*low)]);
+            (address, address.is_ipv6(), rest)
         }
         _ => return None,
     };
-    is_plain(rest).then_some(End {
+    let client = End {
         address,
         port: Port(u16::from_ne_bytes([p, q])),
-    })
+    };
+    is_plain(rest).then_some((client, is_ipv6))
 }
 
 /// What the options up to some place say.

@@ -86,8 +86,8 @@ pub(crate) fn kinds() -> Kinds {
 
 /// Whether options on connections to this local port count; any context.
 #[inline(always)]
-pub(crate) fn selects(port: u16) -> bool {
-    PORTS.is_empty() || is_selected(port)
+pub(crate) fn selects(port: impl FnOnce() -> u16) -> bool {
+    PORTS.is_empty() || is_selected(port())
 }
 
 #[inline(never)]
@@ -101,8 +101,8 @@ fn is_selected(port: u16) -> bool {
 
 /// Whether options from this address count, which is that of a load balancer; any context.
 #[inline(always)]
-pub(crate) fn trusts(address: Address) -> bool {
-    everyone_is_trusted() || is_trusted(address)
+pub(crate) fn trusts(address: impl FnOnce() -> Address) -> bool {
+    everyone_is_trusted() || is_trusted(address())
 }
 
 #[inline(never)]

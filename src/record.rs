@@ -51,12 +51,8 @@ impl Record {
 
     /// What an option of `kind` in a segment tells of a connection with `peer`.
     #[inline(always)]
-    fn new(peer: End, client: End, kind: u8, from: From) -> Self {
-        let ipv6 = if client.address.is_ipv6() {
-            Self::IPV6
-        } else {
-            0
-        };
+    pub(crate) fn new(peer: End, client: End, is_ipv6: bool, kind: u8, from: From) -> Self {
+        let ipv6 = if is_ipv6 { Self::IPV6 } else { 0 };
         Self {
             client: client.address,
             peer: peer.address,
@@ -143,22 +139,14 @@ impl Records {
         })
     }
 
-    /// Keeps what an option of `kind` told of the new connection of `sk` with `peer`; softirq.
+    /// Keeps what was told of the new connection of `sk`; softirq.
     ///
     /// # Errors
     ///
     /// No memory: nothing is kept, and the server sees the balancer.
     #[inline(always)]
-    pub(crate) fn insert(
-        &self,
-        sk: Sock<'_>,
-        peer: End,
-        client: End,
-        kind: u8,
-        from: From,
-    ) -> Result<(), NoMemory> {
-        self.table
-            .insert(sk.key(), Record::new(peer, client, kind, from))
+    pub(crate) fn insert(&self, sk: Sock<'_>, record: Record) -> Result<(), NoMemory> {
+        self.table.insert(sk.key(), record)
     }
 
     /// The same for what a whole [`Client`] says.
@@ -177,7 +165,8 @@ impl Records {
             address: client.address.into(),
             port: client.port.map_or(peer.port, Port::from),
         };
-        let mut record = Record::new(peer, end, client.kind, from);
+        let is_ipv6 = end.address.is_ipv6();
+        let mut record = Record::new(peer, end, is_ipv6, client.kind, from);
         if let Some(service) = client.service {
             // First, so that whoever finds the record finds the service too.
             record.flags |= self.insert_service(sk, service);

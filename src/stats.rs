@@ -193,7 +193,7 @@ impl NetStats {
     /// Counts the end of a record; any context.
     #[inline(always)]
     pub(crate) fn uncount_record(&self) {
-        self.0.decrement(Counter::RecordsLive as usize);
+        self.0.decrement::<{ Counter::RecordsLive as usize }>();
     }
 }
 

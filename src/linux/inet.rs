@@ -21,36 +21,52 @@ use crate::address::End;
 ///
 /// # Invariants
 ///
-/// `header` points to a TCP header that ends with `options`, and `length` to how many bytes it and the
-/// data behind it have, both for `'a`.
+/// `header` points to a TCP header, and `length` to how many bytes it and the data behind it have, both
+/// for `'a`.
 #[derive(Clone, Copy)]
 pub(crate) struct Segment<'a> {
-    /// What follows the fixed part of its TCP header.
-    pub(crate) options: &'a [u8],
-    header: *const u8,
-    length: *const u32,
+    header: &'a [u8; Segment::FIXED],
+    length: &'a u32,
 }
 
-impl Segment<'_> {
+impl<'a> Segment<'a> {
     /// Bytes of a TCP header before its options.
     const FIXED: usize = 20;
     /// The most bytes that a TCP header can have.
     const MAX: usize = 60;
+
+    /// How many bytes its header has.
+    #[inline(always)]
+    fn header_length(self) -> usize {
+        /// Where the header says so in words of four bytes, in the upper half of the byte.
+        const DATA_OFFSET: usize = 12;
+        usize::from(self.header[DATA_OFFSET] & 0xf0) >> 2
+    }
+
+    /// What follows the fixed part of its header.
+    #[inline(always)]
+    pub(crate) fn options(self) -> &'a [u8] {
+        // SAFETY: By the invariant.
+        unsafe {
+            core::slice::from_raw_parts(
+                self.header.as_ptr().add(Segment::FIXED),
+                self.header_length().wrapping_sub(Segment::FIXED),
+            )
+        }
+    }
 
     /// Whether it has SYN set.
     #[inline(always)]
     pub(crate) fn has_syn(self) -> bool {
         const FLAGS: usize = 13;
         const SYN: u8 = 0x02;
-        // SAFETY: By the invariant, within the fixed part.
-        unsafe { *self.header.add(FLAGS) & SYN != 0 }
+        self.header[FLAGS] & SYN != 0
     }
 
     /// Whether it carries data.
     #[inline(always)]
     pub(crate) fn has_data(self) -> bool {
-        // SAFETY: By the invariant.
-        unsafe { *self.length as usize > Self::FIXED + self.options.len() }
+        *self.length as usize > self.header_length()
     }
 
     /// Looks at what the kernel has.
@@ -73,29 +89,9 @@ impl Segment<'_> {
             let header = HEAD
                 .read(segment)
                 .add(usize::from(TRANSPORT_HEADER.read(segment)));
-            Self::from_header(header, LENGTH.place(segment))
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `header` points to a TCP header, and `length` to how many bytes it and its data have, for the
-    /// lifetime that the caller chooses.
-    #[inline(always)]
-    unsafe fn from_header(header: *const u8, length: *const u32) -> Self {
-        /// Where the header says its length in words of four bytes, in the upper half of the byte.
-        const DATA_OFFSET: usize = 12;
-        // SAFETY: By the contract.
-        // INVARIANT: By the contract.
-        unsafe {
-            let words = usize::from(header.add(DATA_OFFSET).read() >> 4);
             Self {
-                options: core::slice::from_raw_parts(
-                    header.add(Self::FIXED),
-                    (words * 4).wrapping_sub(Self::FIXED),
-                ),
-                header,
-                length,
+                header: &*header.cast(),
+                length: &*LENGTH.place(segment),
             }
         }
     }
@@ -181,25 +177,24 @@ unsafe impl<T: OnChild> Entry for SendSynAck<T> {
             registers.argument::<3>()
         };
         // SAFETY: The function is called with a segment that TCP has received, and the caller holds
-        // the request and the socket.
+        // the request and the socket, which are not null.
         let (segment, sk) = unsafe {
             (
                 Segment::from_raw(segment),
-                Sock::from_raw(sk as *mut c_void),
+                Sock::from_raw_unchecked(sk as *mut c_void),
             )
         };
-        match sk {
-            Some(request) if !child => {
-                self.0.syn(request, segment, kind == TOA_TCP_SYNACK_COOKIE);
-            }
-            Some(sk) => self.fast_open(sk, segment),
-            None => {}
+        if child {
+            self.fast_open(sk, segment);
+        } else {
+            self.0.syn(sk, segment, kind == TOA_TCP_SYNACK_COOKIE);
         }
     }
 }
 
 impl<T: OnChild> SendSynAck<T> {
     #[cold]
+    #[inline(never)]
     fn fast_open(&self, sk: Sock<'_>, segment: Segment<'_>) {
         self.0.child(sk, segment);
     }
@@ -218,15 +213,13 @@ unsafe impl<T: OnChild> Entry for ChildProcess<T> {
     unsafe fn enter(&self, registers: Registers) {
         // tcp_child_process(struct sock *parent, struct sock *child, struct sk_buff *skb)
         let child = registers.argument::<1>() as *mut c_void;
-        // SAFETY: The function is called with a segment that TCP has received, and with the child
-        // locked and referenced.
+        // SAFETY: The function is called with a segment that TCP has received, and with the child,
+        // which is not null, locked and referenced.
         let (segment, child) = unsafe {
             let segment = registers.argument::<2>() as *const c_void;
-            (Segment::from_raw(segment), Sock::from_raw(child))
+            (Segment::from_raw(segment), Sock::from_raw_unchecked(child))
         };
-        if let Some(child) = child {
-            self.0.child(child, segment);
-        }
+        self.0.child(child, segment);
     }
 }
 
@@ -264,13 +257,13 @@ unsafe impl Entry for SynRecv {
         // SAFETY: The CPU's own, and nothing else of TCP runs on it.
         let stashed = unsafe { &mut *self.0 .0.this(&cpu) };
         stashed.request = SockKey(request);
+        stashed.length = *segment.length;
         // SAFETY: By the invariant of `Segment`; a header has at most so many bytes.
         unsafe {
-            stashed.length = *segment.length;
             stashed
                 .header
                 .as_mut_ptr()
-                .copy_from_nonoverlapping(segment.header, Segment::FIXED + segment.options.len());
+                .copy_from_nonoverlapping(segment.header.as_ptr(), segment.header_length());
         }
     }
 }
@@ -308,8 +301,12 @@ unsafe impl<T: OnChild> Entry for TokenAccept<T> {
             }
             (stashed.header, stashed.length)
         };
-        // SAFETY: What `SynRecv` has stored is a header.
-        let segment = unsafe { Segment::from_header(header.as_ptr(), &length) };
+        // INVARIANT: What `SynRecv` has stored is a header, with room for the longest.
+        let segment = Segment {
+            // SAFETY: The first part of what is longer.
+            header: unsafe { &*header.as_ptr().cast() },
+            length: &length,
+        };
         self.on_child.mptcp(mptcp, request, segment);
     }
 }

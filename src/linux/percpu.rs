@@ -128,24 +128,20 @@ impl<const N: usize> Counters<N> {
         unsafe { arch::this_cpu_inc::<INDEX>(self.0.base.cast().as_ptr()) };
     }
 
-    /// The same for an index that is not known when this is compiled. One that does not exist is not
+    /// Takes one event of kind `INDEX` back. On this CPU the counter may wrap; the sum over all does not.
+    #[inline(always)]
+    pub(crate) fn decrement<const INDEX: usize>(&self) {
+        const { assert!(INDEX < N) };
+        // SAFETY: As in `increment`.
+        unsafe { arch::this_cpu_dec::<INDEX>(self.0.base.cast().as_ptr()) };
+    }
+
+    /// Counts one event of a kind that is not known when this is compiled. One that does not exist is not
     /// counted.
     pub(crate) fn increment_at(&self, index: usize) {
-        self.add(index, 1);
-    }
-
-    /// Takes one event back. On this CPU the counter may wrap; the sum over all does not.
-    #[inline(always)]
-    pub(crate) fn decrement(&self, index: usize) {
-        self.add(index, usize::MAX);
-    }
-
-    #[inline(always)]
-    fn add(&self, index: usize, number: usize) {
         if index < N {
-            // SAFETY: The address, which is the per-CPU allocator's, plus an offset within the
-            // array.
-            unsafe { arch::this_cpu_add(self.0.base.cast::<usize>().add(index).as_ptr(), number) };
+            // SAFETY: The address is the per-CPU allocator's, plus an offset within the array.
+            unsafe { arch::this_cpu_inc::<0>(self.0.base.cast::<usize>().add(index).as_ptr()) };
         }
     }
 

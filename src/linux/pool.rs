@@ -345,7 +345,7 @@ impl<T: Send> Pool<T> {
         let length = unsafe {
             (*slot.as_ptr()).link = arch::this_cpu_read(returned) as *mut Slot<T>;
             arch::this_cpu_write(returned, slot.as_ptr() as usize);
-            let now = arch::this_cpu_read(length) + 1;
+            let now = arch::this_cpu_read(length).wrapping_add(1);
             arch::this_cpu_write(length, now);
             now
         };

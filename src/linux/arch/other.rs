@@ -4,17 +4,6 @@
 
 use crate::linux::bindings;
 
-/// Adds to a word of the current CPU's (`this_cpu_add`); any context.
-///
-/// # Safety
-///
-/// `word` is an address of the per-CPU allocator's.
-#[inline(always)]
-pub(in crate::linux) unsafe fn this_cpu_add(word: *mut usize, number: usize) {
-    // SAFETY: By the contract.
-    unsafe { bindings::rust_helper_this_cpu_add(word, number) };
-}
-
 /// Adds one to element `INDEX` of an array of the current CPU's (`this_cpu_inc`); any context.
 ///
 /// # Safety
@@ -26,11 +15,22 @@ pub(in crate::linux) unsafe fn this_cpu_inc<const INDEX: usize>(array: *mut usiz
     unsafe { bindings::rust_helper_this_cpu_add(array.wrapping_add(INDEX), 1) };
 }
 
+/// Takes one from element `INDEX` of an array of the current CPU's (`this_cpu_dec`); any context.
+///
+/// # Safety
+///
+/// As [`this_cpu_inc`].
+#[inline(always)]
+pub(in crate::linux) unsafe fn this_cpu_dec<const INDEX: usize>(array: *mut usize) {
+    // SAFETY: By the contract.
+    unsafe { bindings::rust_helper_this_cpu_add(array.wrapping_add(INDEX), usize::MAX) };
+}
+
 /// Reads a word of the current CPU's (`this_cpu_read`); any context.
 ///
 /// # Safety
 ///
-/// As [`this_cpu_add`].
+/// `word` is an address of the per-CPU allocator's.
 #[inline(always)]
 pub(in crate::linux) unsafe fn this_cpu_read(word: *const usize) -> usize {
     // SAFETY: By the contract.
@@ -41,7 +41,7 @@ pub(in crate::linux) unsafe fn this_cpu_read(word: *const usize) -> usize {
 ///
 /// # Safety
 ///
-/// As [`this_cpu_add`].
+/// As [`this_cpu_read`].
 #[inline(always)]
 pub(in crate::linux) unsafe fn this_cpu_write(word: *mut usize, value: usize) {
     // SAFETY: By the contract.

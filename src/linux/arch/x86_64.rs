@@ -12,17 +12,6 @@ extern "C" {
     static toa_preempt_count: usize;
 }
 
-/// Adds to a word of the current CPU's (`this_cpu_add`); any context.
-///
-/// # Safety
-///
-/// `word` is an address of the per-CPU allocator's.
-#[inline(always)]
-pub(in crate::linux) unsafe fn this_cpu_add(word: *mut usize, number: usize) {
-    // SAFETY: By the contract; one instruction.
-    unsafe { asm!("add gs:[{}], {}", in(reg) word, in(reg) number, options(nostack)) };
-}
-
 /// Adds one to element `INDEX` of an array of the current CPU's (`this_cpu_inc`); any context.
 ///
 /// # Safety
@@ -36,11 +25,24 @@ pub(in crate::linux) unsafe fn this_cpu_inc<const INDEX: usize>(array: *mut usiz
     }
 }
 
+/// Takes one from element `INDEX` of an array of the current CPU's (`this_cpu_dec`); any context.
+///
+/// # Safety
+///
+/// As [`this_cpu_inc`].
+#[inline(always)]
+pub(in crate::linux) unsafe fn this_cpu_dec<const INDEX: usize>(array: *mut usize) {
+    // SAFETY: By the contract; one instruction.
+    unsafe {
+        asm!("dec qword ptr gs:[{} + 8 * {}]", in(reg) array, const INDEX, options(nostack));
+    }
+}
+
 /// Reads a word of the current CPU's (`this_cpu_read`); any context.
 ///
 /// # Safety
 ///
-/// As [`this_cpu_add`].
+/// `word` is an address of the per-CPU allocator's.
 #[inline(always)]
 pub(in crate::linux) unsafe fn this_cpu_read(word: *const usize) -> usize {
     let value;
@@ -55,7 +57,7 @@ pub(in crate::linux) unsafe fn this_cpu_read(word: *const usize) -> usize {
 ///
 /// # Safety
 ///
-/// As [`this_cpu_add`].
+/// As [`this_cpu_read`].
 #[inline(always)]
 pub(in crate::linux) unsafe fn this_cpu_write(word: *mut usize, value: usize) {
     // SAFETY: By the contract; one instruction.
