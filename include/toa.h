@@ -21,6 +21,7 @@
 #include <linux/preempt.h>
 #include <linux/printk.h>
 #include <linux/proc_fs.h>
+#include <linux/random.h>
 #include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -162,6 +163,7 @@ void rust_helper_cond_resched(void);
 unsigned long rust_helper_copy_to_user(void *to, const void *from, unsigned long length);
 unsigned int rust_helper_cpumask_next_online(int cpu);
 unsigned int rust_helper_cpumask_next_possible(int cpu);
+void rust_helper_get_random_bytes(void *to, size_t length);
 bool rust_helper_in_interrupt(void);
 void rust_helper_init_work(struct work_struct *work, work_func_t func);
 void *rust_helper_kmem_cache_alloc(struct kmem_cache *cache);

@@ -56,7 +56,7 @@ $(own)/libcompiler_builtins.rlib: $(own)/compiler_builtins.rs $(own)/libcore.rli
 
 # The first is unstable; the others became stable after 1.78, the oldest rustc that we support.
 crate-features := -Zcrate-attr='feature(used_with_arg)' -Astable_features -Aunused_features \
-	-Zcrate-attr='feature(inline_const,lint_reasons,non_null_convenience,raw_ref_op)'
+	-Zcrate-attr='feature(asm_const,inline_const,lint_reasons,non_null_convenience,raw_ref_op)'
 
 $(own)/libkernel.rlib $(own)/toa.o: private lints = $(kernel-lints)
 $(own)/libkernel.rlib: crate-flags = --edition=2021 --crate-name kernel $(crate-features)

@@ -233,7 +233,9 @@ impl<V: Copy + Send> Flows<V> {
         };
         let mut key = [0; 2];
         // SAFETY: Writes so many bytes.
-        unsafe { bindings::get_random_bytes(key.as_mut_ptr().cast(), size_of_val(&key) as _) };
+        unsafe {
+            bindings::rust_helper_get_random_bytes(key.as_mut_ptr().cast(), size_of_val(&key))
+        };
         Ok(Self {
             shards: Array::try_new(shards, || Ok(RawSpinLock::new(Shard::new(max / shards)?)))?,
             key,

@@ -55,6 +55,11 @@ unsigned int rust_helper_cpumask_next_possible(int cpu)
 	return cpumask_next(cpu, cpu_possible_mask);
 }
 
+void rust_helper_get_random_bytes(void *to, size_t length)
+{
+	get_random_bytes(to, length);
+}
+
 bool rust_helper_in_interrupt(void)
 {
 	return in_interrupt();

@@ -193,7 +193,11 @@ unsafe fn state<T>(net: *const bindings::net) -> *mut T {
 /// The namespace that the machine starts with.
 #[inline(always)]
 fn init_net() -> *mut bindings::net {
-    (&raw const bindings::init_net).cast_mut()
+    // SAFETY: Takes the address alone. Compilers of today take that for safe.
+    #[allow(unused_unsafe)]
+    unsafe {
+        (&raw const bindings::init_net).cast_mut()
+    }
 }
 
 /// # Safety

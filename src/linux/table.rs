@@ -3,6 +3,7 @@
 //! A hash table from sockets to values, read under RCU, written by hooks.
 
 use core::{
+    ffi::c_void,
     hint,
     marker::PhantomData,
     ptr::NonNull,
@@ -28,6 +29,9 @@ struct Node<V> {
 }
 
 type NodeSlot<V> = Slot<Node<V>>;
+
+/// A node in a chain, and the node before it.
+type Found<'a, V> = (Option<&'a Node<V>>, NonNull<NodeSlot<V>>);
 
 /// The head of a chain. Its lowest bit is the lock of the chain, as in the kernel's `hlist_bl`.
 struct Bucket<V>(AtomicUsize, PhantomData<AtomicPtr<NodeSlot<V>>>);
@@ -214,11 +218,12 @@ impl<V: Copy + Send + Sync> Table<V> {
         while let Some(slot) = unsafe { next.as_ref() } {
             // SAFETY: As in `Lookup::find`.
             let node = unsafe { slot.value.assume_init_ref() };
+            let key = node.key.load(Ordering::Relaxed);
             // SAFETY: The node was linked when, or after, the guard was made, and so was its socket
             // alive. The memory of TCP and MPTCP sockets stays that of a socket for a grace period
             // (SLAB_TYPESAFE_BY_RCU), though perhaps that of another one.
-            let seen =
-                unsafe { Sock::from_raw(node.key.load(Ordering::Relaxed) as *mut _) }.map(&look);
+            let socket = unsafe { Sock::from_raw(key as *mut c_void) };
+            let seen = socket.map(&look);
             // If the node is linked after what was read, then all of it is of its own socket.
             fence(Ordering::Acquire);
             if let (Some(seen), true) = (seen, node.key.load(Ordering::Relaxed) != 0) {
@@ -264,10 +269,7 @@ impl<V: Copy + Send + Sync> Table<V> {
 
     /// Finds the node of `key` in a chain, whose lock the caller holds, and the node before it.
     #[inline(always)]
-    fn find_in<'a>(
-        first: *mut NodeSlot<V>,
-        key: SockKey,
-    ) -> Option<(Option<&'a Node<V>>, NonNull<NodeSlot<V>>)> {
+    fn find_in<'a>(first: *mut NodeSlot<V>, key: SockKey) -> Option<Found<'a, V>> {
         let mut before = None;
         let mut at = first;
         loop {
