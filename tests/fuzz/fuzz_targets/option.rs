@@ -7,12 +7,15 @@
 use libfuzzer_sys::fuzz_target;
 
 #[expect(dead_code, reason = "the module has further uses for it")]
+#[path = "../../../src/address.rs"]
+mod address;
+#[expect(dead_code, reason = "the module has further uses for it")]
 #[path = "../../../src/option.rs"]
 mod option;
 #[path = "../../host/src/option_model.rs"]
 mod option_model;
 
-use option::{read, Kinds};
+use option::{is_plain, leading, read, Kinds, Reading};
 
 // Two bytes that choose the kinds, then the header.
 fuzz_target!(|data: &[u8]| {
@@ -27,5 +30,15 @@ fuzz_target!(|data: &[u8]| {
             option_model::read(header, syn, &members),
             "{header:?} of {kinds}, SYN {syn}"
         );
+        assert!(!is_plain(header) || read(header, syn, kinds) == Reading::default());
+    }
+    if let Some((end, _)) = leading(header) {
+        let reading = read(header, false, kinds.or(Kinds::DEFAULT));
+        let client = reading.client.expect("what the quick way finds");
+        assert_eq!(
+            (client.address, client.port),
+            (end.address.into(), Some(end.port.into()))
+        );
+        assert_eq!((reading.seen, reading.malformed), (Kinds::DEFAULT, false));
     }
 });

@@ -10,6 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use libfuzzer_sys::{fuzz_target, Corpus};
 
 #[expect(dead_code, reason = "the module has further uses for it")]
+#[path = "../../../src/address.rs"]
+mod address;
+#[expect(dead_code, reason = "the module has further uses for it")]
 #[path = "../../../src/option.rs"]
 mod option;
 #[path = "../../../src/policy.rs"]

@@ -10,6 +10,9 @@ use std::{
 };
 
 #[expect(dead_code, reason = "the module has further uses for it")]
+#[path = "../../../src/address.rs"]
+mod address;
+#[expect(dead_code, reason = "the module has further uses for it")]
 #[path = "../../../src/option.rs"]
 mod option;
 #[expect(dead_code, reason = "the module has further uses for it")]

@@ -7,7 +7,8 @@ use std::net::Ipv6Addr;
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use crate::{
-    option::{read, Client, Kinds, Reading, Service, KINDS},
+    address::Address,
+    option::{is_plain, is_usual, leading, read, Client, Kinds, Reading, Service, KINDS},
     option_model as model,
 };
 
@@ -568,6 +569,66 @@ fn any_kinds() -> impl Strategy<Value = Kinds> {
     prop_oneof![Just(ALL), (0..=ALL.0).prop_map(Kinds)]
 }
 
+/// What the quick ways say of a header is what the whole reading says of it.
+fn check_quick_ways(header: &[u8], kinds: Kinds) -> Result<(), TestCaseError> {
+    if is_usual(header) {
+        prop_assert!(is_plain(header));
+    }
+    let nothing = read(header, false, ALL) == Reading::default();
+    prop_assert_eq!(is_plain(header), nothing && !has_unknown_kind(header));
+
+    if let Some((end, is_ipv6)) = leading(header) {
+        let client = Client {
+            address: end.address.into(),
+            port: Some(end.port.into()),
+            kind: 254,
+            service: None,
+        };
+        let expected = Reading {
+            client: Some(client),
+            seen: Kinds::DEFAULT,
+            malformed: false,
+        };
+        prop_assert_eq!(read(header, false, kinds.or(Kinds::DEFAULT)), expected);
+        prop_assert_eq!(is_ipv6, Address::from(client.address).is_ipv6());
+    }
+    Ok(())
+}
+
+/// Whether there is a kind from 28 on that no balancer uses: the quick ways do not look closer.
+fn has_unknown_kind(header: &[u8]) -> bool {
+    model::split(header).0.iter().any(|option| option[0] >= 28)
+}
+
+#[test]
+fn quick_ways_are_taken() {
+    assert!(is_usual(&[]));
+    assert!(is_usual(&TIMESTAMPS));
+    assert!(is_usual(&OF_A_SYN));
+    assert!(is_usual(&OF_A_SYN[..4]));
+    assert!(is_plain(&[2, 4, 5, 0xb4, 1, 3, 3, 8, 1, 1, 4, 2]));
+    for row in &CLIENTS[..2] {
+        for behind in [
+            &[][..],
+            &TIMESTAMPS,
+            &[0, 0, 0, 0],
+            &[5, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1],
+        ] {
+            let header = [row.option, behind].concat();
+            let (end, is_ipv6) = leading(&header).expect("a quick way");
+            assert_eq!(
+                Ipv6Addr::from(end.address),
+                row.client.parse::<Ipv6Addr>().unwrap()
+            );
+            assert_eq!(Some(u16::from(end.port)), row.port);
+            assert_eq!(is_ipv6, !row.client.starts_with("::ffff:"));
+        }
+        let forged = [row.option, &TIMESTAMPS, &[200, 8, 0, 1, 10, 0, 0, 1]].concat();
+        assert_eq!(leading(&forged), None, "there is more to count");
+        assert_eq!(leading(&row.option[..row.option.len() - 1]), None, "cut");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..Default::default() })]
 
@@ -583,6 +644,19 @@ proptest! {
         header in plausible_header(), syn: bool, kinds in any_kinds(),
     ) {
         prop_assert_eq!(read(&header, syn, kinds), model::read(&header, syn, &model::members(kinds)));
+    }
+
+    #[test]
+    fn quick_ways_agree_with_the_whole(
+        arbitrary in vec(any::<u8>(), 0..=40), plausible in plausible_header(), first in 0..3usize,
+        cut in 0..=40usize, kinds in any_kinds(),
+    ) {
+        let first: &[u8] = if first < 2 { CLIENTS[first].option } else { &OF_A_SYN };
+        let mut usual = [first, &plausible].concat();
+        usual.truncate(cut);
+        for header in [&arbitrary, &plausible, &usual] {
+            check_quick_ways(header, kinds)?;
+        }
     }
 
     #[test]
