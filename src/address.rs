@@ -23,9 +23,9 @@ impl Address {
         // Compilers do not find the shift when this is written as bytes.
         let last = bytes as u64;
         Self(if cfg!(target_endian = "little") {
-            [0, last << 32 | 0xffff_0000]
+            [0, (last << 32) | 0xffff_0000]
         } else {
-            [0, 0xffff << 32 | last]
+            [0, (0xffff << 32) | last]
         })
     }
 
@@ -63,7 +63,7 @@ impl From<Ipv6Addr> for Address {
 impl From<Address> for Ipv6Addr {
     #[inline]
     fn from(Address([high, low]): Address) -> Self {
-        Self::from(u128::from(u64::from_be(high)) << 64 | u128::from(u64::from_be(low)))
+        Self::from((u128::from(u64::from_be(high)) << 64) | u128::from(u64::from_be(low)))
     }
 }
 

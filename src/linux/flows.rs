@@ -43,7 +43,7 @@ impl Flow {
     fn hash(&self, key: &[u64; 2]) -> u64 {
         let [a, b] = self.local.address.0;
         let [c, d] = self.remote.address.0;
-        let ports = u64::from(self.local.port.0) << 16 | u64::from(self.remote.port.0);
+        let ports = (u64::from(self.local.port.0) << 16) | u64::from(self.remote.port.0);
         let data = [self.net as u64, a, b, c, d, ports];
         // SAFETY: Reads so many bytes.
         unsafe {
