@@ -52,6 +52,11 @@
 	name##_OFFSET = offsetof(structure, member),			\
 	name##_SIZE = sizeof(((structure *)0)->member)
 
+/* Newer kernels have a tracepoint's static key in a structure that tells what kind it is. */
+#ifndef TOA_KEY
+#define TOA_KEY key
+#endif
+
 enum toa_field {
 	TOA_FIELD(SOCKET_SK, struct socket, sk),
 	TOA_FIELD(SK_NET, struct sock, __sk_common.skc_net),
@@ -74,6 +79,7 @@ enum toa_field {
 	TOA_FIELD(SKB_TRANSPORT_HEADER, struct sk_buff, transport_header),
 	TOA_FIELD(NET_GEN, struct net, gen),
 	TOA_FIELD(TRACEPOINT_NAME, struct tracepoint, name),
+	TOA_FIELD(TRACEPOINT_KEY_ENABLED, struct tracepoint, TOA_KEY.enabled),
 };
 
 /*
@@ -191,6 +197,8 @@ void *rust_helper_this_cpu_ptr(void *ptr);
 unsigned long rust_helper_this_cpu_read(const unsigned long *ptr);
 void rust_helper_this_cpu_write(unsigned long *ptr, unsigned long value);
 unsigned long rust_helper_totalram_pages(void);
+void rust_helper_trace_toa_client(const void *client, __u16 client_port, const void *balancer,
+				  __u16 balancer_port, __u8 kind, __u8 from);
 void rust_helper_tracepoint_synchronize_unregister(void);
 
 #ifdef TOA_OWN_CRATE

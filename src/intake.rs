@@ -11,6 +11,7 @@ use crate::{
         printk,
         sock::{Net, Sock},
         table::NoMemory,
+        trace,
     },
     option::{self, Client, Reading},
     params::{self, Warning},
@@ -202,23 +203,30 @@ impl Reader {
         count!(stats, SynRecvSockToa);
         if !sk.is_subflow() {
             let record = Record::new(sk.peer(), client, is_ipv6, option::DEFAULT_KIND, from);
-            count_kept(self.0.records().insert(sk, record), is_ipv6, stats);
+            count_kept(&record, self.0.records().insert(sk, record), stats);
         }
     }
 
     /// Keeps the client of connection `sk` with `peer`.
     fn keep(&self, sk: Sock<'_>, peer: End, client: &Client, from: From, stats: &NetStats) {
-        let kept = self.0.records().insert_all(sk, peer, client, from);
-        count_kept(kept, client.address.to_ipv4_mapped().is_none(), stats);
+        let record = Record::of(peer, client, from);
+        let kept = self.0.records().insert_with(sk, record, client.service);
+        count_kept(&record, kept, stats);
     }
 }
 
 #[inline(always)]
-fn count_kept(kept: Result<(), NoMemory>, is_ipv6: bool, stats: &NetStats) {
+fn count_kept(record: &Record, kept: Result<(), NoMemory>, stats: &NetStats) {
     match kept {
         Ok(()) => {
+            trace::client(
+                record.client(),
+                record.peer(),
+                record.kind,
+                record.from() as u8,
+            );
             stats.count_record();
-            if is_ipv6 {
+            if record.is_ipv6() {
                 count!(stats, Ip6AddressAlloc);
             }
         }

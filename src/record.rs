@@ -63,6 +63,15 @@ impl Record {
         }
     }
 
+    /// What `client` tells of a connection with `peer`.
+    pub(crate) fn of(peer: End, client: &Client, from: From) -> Self {
+        let end = End {
+            address: client.address.into(),
+            port: client.port.map_or(peer.port, Port::from),
+        };
+        Self::new(peer, end, end.address.is_ipv6(), client.kind, from)
+    }
+
     /// The client, as the option named it. Without a port in the option, with that of `peer`.
     #[inline(always)]
     pub(crate) fn client(&self) -> End {
@@ -149,25 +158,18 @@ impl Records {
         self.table.insert(sk.key(), record)
     }
 
-    /// The same for what a whole [`Client`] says.
+    /// The same with the service that the client connected to.
     ///
     /// # Errors
     ///
     /// As [`Self::insert`].
-    pub(crate) fn insert_all(
+    pub(crate) fn insert_with(
         &self,
         sk: Sock<'_>,
-        peer: End,
-        client: &Client,
-        from: From,
+        mut record: Record,
+        service: Option<Service>,
     ) -> Result<(), NoMemory> {
-        let end = End {
-            address: client.address.into(),
-            port: client.port.map_or(peer.port, Port::from),
-        };
-        let is_ipv6 = end.address.is_ipv6();
-        let mut record = Record::new(peer, end, is_ipv6, client.kind, from);
-        if let Some(service) = client.service {
+        if let Some(service) = service {
             // First, so that whoever finds the record finds the service too.
             record.flags |= self.insert_service(sk, service);
         }

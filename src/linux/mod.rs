@@ -26,6 +26,7 @@ pub(crate) mod sock;
 pub(crate) mod sockopt;
 mod spinlock;
 pub(crate) mod table;
+pub(crate) mod trace;
 mod tracepoint;
 mod work;
 

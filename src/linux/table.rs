@@ -238,12 +238,12 @@ impl<V: Copy + Send + Sync> Table<V> {
     pub(crate) fn remove<R>(&self, key: SockKey, look: impl FnOnce(&V) -> R) -> Option<R> {
         // Most sockets have no entry, and most of those an empty bucket. Who removes an entry has
         // the socket that it was added for, so cannot miss it here.
-        self.lookup(key)?;
-
+        let bucket = self.lookup(key)?.bucket;
         let cpu = Exclusive::new();
-        let bucket = self.bucket(key);
+        // Nor does one that has none among others wait for the lock.
+        Self::find_in(bucket.first(), key, &cpu)?;
         let first = bucket.lock(&cpu);
-        let Some((before, slot)) = Self::find_in(first, key) else {
+        let Some((before, slot)) = Self::find_in(first, key, &cpu) else {
             bucket.unlock(first);
             return None;
         };
@@ -267,20 +267,21 @@ impl<V: Copy + Send + Sync> Table<V> {
         Some(seen)
     }
 
-    /// Finds the node of `key` in a chain, whose lock the caller holds, and the node before it.
+    /// Finds the node of `key` in a chain, and the node before it, which is so as long as the caller holds
+    /// the lock of the chain.
     #[inline(always)]
     fn find_in<'a>(first: *mut NodeSlot<V>, key: SockKey) -> Option<Found<'a, V>> {
         let mut before = None;
         let mut at = first;
         loop {
             let slot = NonNull::new(at)?;
-            // SAFETY: By the invariant; the lock keeps the chain as it is.
+            // SAFETY: By the invariant; nodes stay what they are while the caller has the CPU.
             let node = unsafe { (*at).value.assume_init_ref() };
             if node.key.load(Ordering::Relaxed) == key.0 {
                 return Some((before, slot));
             }
             before = Some(node);
-            at = node.next.load(Ordering::Relaxed);
+            at = node.next.load(Ordering::Acquire);
         }
     }
 }
