@@ -9,6 +9,9 @@
 #   make test            check, host tests, and the real thing on a few kernels (root, Debian)
 #   make test-all        the same on every kernel of the lab
 #   make bench           what the module costs, in instructions, on kernels 7.3 and 6.12
+#   make bench-scale     the same with up to a million connections, memory, and rmmod; takes long
+#   make bench-check     fail if anything costs more than was recorded
+#   make bench-record    record what bench and bench-scale measured, and draw the chart
 
 KVER ?= $(shell uname -r)
 KDIR ?= /lib/modules/$(KVER)/build
@@ -38,4 +41,8 @@ test test-all check test-host test-guest:
 bench:
 	@tests/bench/bench.py
 
-.PHONY: all modules metadata clean demo test test-all check test-host test-guest bench
+bench-scale bench-check bench-record:
+	@tests/bench/bench.py $(@:bench-%=--%)
+
+.PHONY: all modules metadata clean demo test test-all check test-host test-guest bench \
+	bench-scale bench-check bench-record

@@ -19,8 +19,8 @@ EMULATOR = [
     *("-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", "max", "-smp", "1"),
     *("-append", COMMAND_LINE),
 ]
-SOURCES = ["tests/bench/bench.c", "tests/bench/wire.c"]
-COMPILE = "gcc -static -no-pie -O2 -Wall -Wextra -Werror"
+SOURCES = [f"tests/bench/{name}.c" for name in ("bench", "connections", "watch", "wire")]
+COMPILE = "gcc -static -pthread -no-pie -O2 -Wall -Wextra -Werror"
 
 
 class Failure(Exception):
