@@ -270,7 +270,11 @@ impl<V: Copy + Send + Sync> Table<V> {
     /// Finds the node of `key` in a chain, and the node before it, which is so as long as the caller holds
     /// the lock of the chain.
     #[inline(always)]
-    fn find_in<'a>(first: *mut NodeSlot<V>, key: SockKey) -> Option<Found<'a, V>> {
+    fn find_in<'a>(
+        first: *mut NodeSlot<V>,
+        key: SockKey,
+        _cpu: &'a Exclusive,
+    ) -> Option<Found<'a, V>> {
         let mut before = None;
         let mut at = first;
         loop {
