@@ -8,7 +8,7 @@ use crate::{
     address::End,
     linux::{
         inet::{ChildHooks, OnChild, Segment},
-        printk,
+        preempt, printk,
         sock::{Net, Sock},
         table::NoMemory,
         trace,
@@ -203,7 +203,46 @@ impl Reader {
         count!(stats, SynRecvSockToa);
         if !sk.is_subflow() {
             let record = Record::new(sk.peer(), client, is_ipv6, option::DEFAULT_KIND, from);
-            count_kept(&record, self.0.records().insert(sk, record), stats);
+            let kept = self.0.records().insert(sk, record);
+            self.count_kept(sk, kept, is_ipv6, stats);
+        }
+    }
+
+    #[inline(always)]
+    fn count_kept(
+        &self,
+        sk: Sock<'_>,
+        kept: Result<(), NoMemory>,
+        is_ipv6: bool,
+        stats: &NetStats,
+    ) {
+        match kept {
+            Ok(()) => {
+                if trace::wants_clients() {
+                    self.report(sk);
+                }
+                stats.count_record();
+                if is_ipv6 {
+                    count!(stats, Ip6AddressAlloc);
+                }
+            }
+            Err(NoMemory) => lost(stats),
+        }
+    }
+
+    /// Tells who traces of the record of connection `sk`.
+    #[cold]
+    #[inline(never)]
+    fn report(&self, sk: Sock<'_>) {
+        let reading = preempt::Disabled::new();
+        let record = self
+            .0
+            .records()
+            .lookup(sk)
+            .and_then(|lookup| lookup.find(&reading));
+        if let Some(record) = record {
+            let from = record.from() as u8;
+            trace::client(record.client(), record.peer(), record.kind, from);
         }
     }
 
@@ -211,26 +250,7 @@ impl Reader {
     fn keep(&self, sk: Sock<'_>, peer: End, client: &Client, from: From, stats: &NetStats) {
         let record = Record::of(peer, client, from);
         let kept = self.0.records().insert_with(sk, record, client.service);
-        count_kept(&record, kept, stats);
-    }
-}
-
-#[inline(always)]
-fn count_kept(record: &Record, kept: Result<(), NoMemory>, stats: &NetStats) {
-    match kept {
-        Ok(()) => {
-            trace::client(
-                record.client(),
-                record.peer(),
-                record.kind,
-                record.from() as u8,
-            );
-            stats.count_record();
-            if record.is_ipv6() {
-                count!(stats, Ip6AddressAlloc);
-            }
-        }
-        Err(NoMemory) => lost(stats),
+        self.count_kept(sk, kept, record.is_ipv6(), stats);
     }
 }
 

@@ -12,23 +12,19 @@ extern "C" {
     static __tracepoint_toa_client: c_void;
 }
 
-/// A load balancer told of the client of a new connection; any context. Costs a comparison while nobody
-/// traces.
+/// Whether anybody wants to hear of clients; any context.
 #[inline(always)]
-pub(crate) fn client(client: End, balancer: End, kind: u8, from: u8) {
+pub(crate) fn wants_clients() -> bool {
     const ENABLED: Field<i32> = Field::new(
         bindings::TRACEPOINT_KEY_ENABLED_OFFSET,
         bindings::TRACEPOINT_KEY_ENABLED_SIZE,
     );
     // SAFETY: The event is there as long as the module.
-    if unsafe { ENABLED.read(&raw const __tracepoint_toa_client) } != 0 {
-        report(client, balancer, kind, from);
-    }
+    unsafe { ENABLED.read(&raw const __tracepoint_toa_client) != 0 }
 }
 
-#[cold]
-#[inline(never)]
-fn report(client: End, balancer: End, kind: u8, from: u8) {
+/// A load balancer told of the client of a new connection; any context.
+pub(crate) fn client(client: End, balancer: End, kind: u8, from: u8) {
     // SAFETY: The event copies sixteen bytes of each address.
     unsafe {
         bindings::rust_helper_trace_toa_client(
