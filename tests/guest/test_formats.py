@@ -59,9 +59,12 @@ def kinds(*options):
 
 
 class Formats(Case):
+    family = AF_INET
+
     def setUp(self):
         super().setUp()
-        self.listener = self.listen(AF_INET)
+        # What fails before it accepts leaves a connection, and shall not make others fail.
+        self.listener = self.listen(self.family, backlog=1024)
 
     def handshake(self, options, listener=None, family=None, malformed=0, **counts):
         """Makes a connection, and asserts all that its third ACK changes in the counters."""
@@ -91,10 +94,6 @@ class Formats(Case):
 
 class Rows:
     """One format at a time, for one family of sockets and of segments."""
-
-    def setUp(self):
-        super().setUp()
-        self.listener = self.listen(self.family)
 
     def check(self, *key):
         format = FORMATS[key]
