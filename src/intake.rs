@@ -281,6 +281,7 @@ impl OnChild for Reader {
         let own = read(segment).client.filter(|_| is_allowed(request).is_ok());
         let (client, from) = match own {
             Some(own) => (own, origin(segment)),
+            None if segment.has_syn() => return,
             None => match self.0.syns().get(request) {
                 Some(kept) => (kept, From::Syn),
                 None => return,

@@ -284,25 +284,32 @@ impl<V: Copy + Send> Flows<V> {
         }
     }
 
-    /// The value that is kept for the flow of `sk`; any context.
+    /// The value that is kept for the flow of `sk`, unless it is too old; any context.
     pub(crate) fn get(&self, sk: Sock<'_>) -> Option<V> {
         let flow = Flow::of(sk);
         let hash = flow.hash(&self.key);
         let cpu = Exclusive::new();
         let shard = &mut *self.shard(hash)?.lock(&cpu);
         let index = shard.find(&flow, hash)?;
-        shard.entry(index)?.value
+        let entry = shard.entry(index)?;
+        entry.value.filter(|_| !self.is_too_old(entry, now()))
     }
 
-    /// Takes the value out that is kept for the flow of `sk`; any context. `lost` is as for
-    /// [`Self::begin`].
+    /// Takes the value out that is kept for the flow of `sk`, unless it is too old; any context. `lost`
+    /// is as for [`Self::begin`].
     pub(crate) fn take(&self, sk: Sock<'_>, lost: &mut dyn FnMut(Net<'_>, Loss)) -> Option<V> {
         let flow = Flow::of(sk);
         let hash = flow.hash(&self.key);
         let cpu = Exclusive::new();
         let shard = &mut *self.shard(hash)?.lock(&cpu);
-        self.expire(shard, now(), lost);
+        let now = now();
+        self.expire(shard, now, lost);
         let index = shard.find(&flow, hash)?;
+        // Others that are older may still be there.
+        if self.is_too_old(shard.entry(index)?, now) {
+            self.lose(shard, index, Loss::Age, lost);
+            return None;
+        }
         self.remove(shard, index)
     }
 
@@ -330,12 +337,16 @@ impl<V: Copy + Send> Flows<V> {
         self.shards.get(index)
     }
 
+    fn is_too_old(&self, entry: &Entry<V>, now: i64) -> bool {
+        now - entry.since > self.seconds
+    }
+
     /// Takes entries that are too old out: two for each one that may come, so that they never pile up
     /// and nobody waits long.
     fn expire(&self, shard: &mut Shard<V>, now: i64, lost: &mut dyn FnMut(Net<'_>, Loss)) {
         for _ in 0..2 {
             match shard.entry(shard.oldest) {
-                Some(entry) if now - entry.since > self.seconds => {
+                Some(entry) if self.is_too_old(entry, now) => {
                     self.lose(shard, shard.oldest, Loss::Age, lost);
                 }
                 _ => return,

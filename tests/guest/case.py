@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import pickle
+import select
 import socket
 import struct
 import traceback
@@ -32,6 +33,11 @@ def name(family, address, port):
         address = "::ffff:" + address
     address = socket.inet_ntop(family, socket.inet_pton(family, address))
     return (address, port, 0, 0) if family == AF_INET6 else (address, port)
+
+
+def end(address, port):
+    """An end of a connection as /proc/net/toa and the kernel log have it."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def sockaddr(family, address, port):
@@ -74,6 +80,10 @@ class Child:
             pickle.dump(outcome, file)
         os._exit(0)
 
+    def is_alive(self):
+        """Whether it has not ended yet."""
+        return not select.select([self.pipe], [], [], 0)[0]
+
     def result(self):
         with open(self.pipe, "rb") as file:
             outcome = file.read()
@@ -94,6 +104,18 @@ class Case(unittest.TestCase):
     def sysctl(self, variable, value):
         """Sets a kernel variable for the time of the test."""
         self.addCleanup(sysctl, variable, sysctl(variable, value))
+
+    def parameter(self, name, value):
+        """Sets a parameter of the module for the time of the test."""
+        self.assertTrue(os.path.exists(module.PARAMETERS), module.PARAMETERS)
+        before = module.parameter(name).strip()
+        module.set_parameter(name, value)
+        self.addCleanup(self.reset_parameter, name, before)
+
+    def reset_parameter(self, name, value):
+        # A test may have unloaded the module, which forgets all.
+        if module.loaded():
+            module.set_parameter(name, value)
 
     def listen(self, family=AF_INET, proto=0, backlog=64, options=(), port=0):
         listener = socket.socket(family, SOCK_STREAM, proto)
@@ -122,6 +144,11 @@ class Case(unittest.TestCase):
         self.addCleanup(connection.close)
         return Connection(connection, accepted, remote)
 
+    def reload(self, **parameters):
+        """Loads the module anew for the time of the test, with these parameters."""
+        self.addCleanup(module.unload)
+        module.reload(**parameters)
+
     def connect(self, listener, options=b"", family=None, syn_options=b""):
         """Makes a connection whose third ACK has exactly `options`."""
         remote = self.remote(listener, family)
@@ -142,6 +169,19 @@ class Case(unittest.TestCase):
         self.assertEqual(
             so_peername(connection), sockaddr(connection.family, address, port), "SO_PEERNAME"
         )
+
+    def assert_listed(self, connection, client, kind, segment="ack", vip="-", vpc="-"):
+        """/proc/net/toa has exactly this of the connection."""
+        local, balancer = end(*connection.remote.server), end(*connection.remote.name)
+        self.assertEqual(
+            [live for live in module.live() if live.balancer == balancer],
+            [module.Live(local, balancer, end(*client), str(kind), segment, vip, str(vpc))],
+            module.LIST,
+        )
+
+    def assert_not_listed(self, connection):
+        balancer = end(*connection.remote.name)
+        self.assertNotIn(balancer, [live.balancer for live in module.live()], module.LIST)
 
     def assert_own_name_untouched(self, connection):
         server = connection.remote.server

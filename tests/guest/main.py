@@ -14,6 +14,7 @@ the same counts as a failure. Tests that load the module themselves are left out
 import argparse
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import time
@@ -21,12 +22,24 @@ import traceback
 import unittest
 
 import module
+from syscalls import IPPROTO_MPTCP
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-# What not every stock kernel was built with: words of test titles, and whether it is there.
+
+def mptcp_has_fast_open():
+    try:
+        with socket.socket(proto=IPPROTO_MPTCP) as listener:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
+    except OSError:
+        return False
+    return True
+
+
+# What not every stock kernel has: words of test titles, and whether it is there.
 FEATURES = {
     "mptcp": lambda: os.path.exists("/proc/sys/net/mptcp"),
+    "mptcp fast open": mptcp_has_fast_open,
     "kernel tls": lambda: subprocess.run(["modprobe", "-q", "tls"], check=False).returncode == 0,
 }
 

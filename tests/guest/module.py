@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """The module under test: loading it, its counters, and what it says in the kernel log."""
 
+import collections
+import contextlib
 import os
 
 from syscalls import delete_module, finit_module
 
 PATH = "/share/toa.ko"
 PROC = "/proc/thread-self/net/toa_stats"
+LIST = "/proc/thread-self/net/toa"
 SLAB = "/sys/kernel/slab/toa_record"
+PARAMETERS = "/sys/module/toa/parameters"
 
 # Set by `main.py --without-module`, to see the tests fail.
 absent = False
@@ -17,10 +21,10 @@ def loaded():
     return os.path.exists("/sys/module/toa")
 
 
-def load():
+def load(**parameters):
     """Loads the module unless it is loaded."""
     if not loaded() and not absent:
-        insert(PATH)
+        insert(PATH, **parameters)
 
 
 def unload():
@@ -29,17 +33,47 @@ def unload():
         remove("toa")
 
 
-def insert(path):
+def reload(**parameters):
+    """Loads the module as new."""
+    unload()
+    load(**parameters)
+
+
+def insert(path, **parameters):
     """Loads a module; raises the OSError that the kernel gives."""
+    # In quotes, which the kernel takes off, a value may have spaces.
+    insert_with(path, " ".join(f'{name}="{value}"' for name, value in parameters.items()))
+
+
+def insert_with(path, parameters):
+    """The same with parameters as the kernel reads them."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        finit_module(fd)
+        finit_module(fd, parameters.encode())
     finally:
         os.close(fd)
 
 
 def remove(name):
     delete_module(name)
+
+
+def parameter(name):
+    """The value of a parameter, as the kernel shows it."""
+    with open(f"{PARAMETERS}/{name}") as file:
+        return file.read()
+
+
+def set_parameter(name, value, end="\n"):
+    """Writes a parameter as echo does, with one system call; raises the OSError that the kernel gives.
+
+    Nobody hears of a write of nothing.
+    """
+    fd = os.open(f"{PARAMETERS}/{name}", os.O_WRONLY)
+    try:
+        os.write(fd, (value + end).encode())
+    finally:
+        os.close(fd)
 
 
 class Stats:
@@ -73,6 +107,33 @@ def stats_text():
 def stats():
     """Reads the counters of this process's network namespace."""
     return Stats("\n" if absent else stats_text())
+
+
+# A line of /proc/net/toa. `from`, as its heading has it, is no name in Python.
+Live = collections.namedtuple("Live", "local balancer client kind segment vip vpc")
+
+
+def live():
+    """The live connections of this process's network namespace."""
+    if absent:
+        return []
+    with open(LIST) as file:
+        _, *lines = file.read().splitlines()
+    return [Live(*line.split(" ")) for line in lines]
+
+
+@contextlib.contextmanager
+def setting(name, value):
+    """A parameter has this value inside the block."""
+    if absent:
+        yield
+        return
+    before = parameter(name).strip()
+    set_parameter(name, str(value))
+    try:
+        yield
+    finally:
+        set_parameter(name, before)
 
 
 def slab_objects():

@@ -211,9 +211,9 @@ class Remote:
                 return segment
         raise TimeoutError(f"no segment with flags {flags:#x} came to {self.name}")
 
-    def syn(self, options=b""):
+    def syn(self, options=b"", payload=b""):
         """Sends a SYN and returns the SYN-ACK."""
-        self.send(SYN, options)
+        self.send(SYN, options, payload)
         reply = self.expect(SYN | ACK)
         self.acked = (reply.seq + 1) % 2**32
         return reply

@@ -2,48 +2,20 @@
 """Listeners opened for MPTCP, which Go programs have by default, and MPTCP clients played by hand."""
 
 import errno
-import struct
 from socket import AF_INET, AF_INET6
 
 import net
-from case import Case, name
+from case import name
+from mptcp import MptcpCase
 from net import toa
-from syscalls import IPPROTO_MPTCP, disconnect
+from syscalls import disconnect
 
 CLIENT4 = ("198.51.100.7", 40123)
 CLIENT6 = ("2001:db8::7", 40123)
 
 
-class Mptcp(Case):
-    family, client, segments = AF_INET, CLIENT4, AF_INET
-    other = ("203.0.113.9", 50234)
-
-    # MP_CAPABLE of version 1 with HMAC-SHA256 (RFC 8684, 3.1).
-    SYN = b"\x1e\x04\x01\x01"
-    KEY = b"ourkey!!"
-
-    def setUp(self):
-        super().setUp()
-        self.listener = self.listen(self.family, IPPROTO_MPTCP)
-
-    def connect_mptcp(self, options=b""):
-        remote = self.remote(self.listener, self.segments)
-        reply = remote.syn(self.SYN)
-        remote.ack(b"\x1e\x14\x01\x01" + self.KEY + self.key(reply) + options)
-        return remote
-
-    def key(self, syn_ack):
-        """The server's key."""
-        start = syn_ack.options.index(b"\x1e\x0c\x01\x01")
-        return syn_ack.options[start + 4 : start + 12]
-
-    def is_mptcp(self, connection):
-        SOL_MPTCP, MPTCP_INFO = 284, 1
-        try:
-            connection.getsockopt(SOL_MPTCP, MPTCP_INFO, 64)
-        except OSError:
-            return False
-        return True
+class Mptcp(MptcpCase):
+    client, other = CLIENT4, ("203.0.113.9", 50234)
 
     def test_client_that_speaks_tcp(self):
         connection = self.connect(self.listener, toa(*self.client), self.segments)
@@ -57,20 +29,16 @@ class Mptcp(Case):
         self.assert_shows(connection, *self.client)
 
     def test_client_that_speaks_mptcp_and_whose_ack_was_lost(self):
-        # First data repeats the keys, and adds the length of the data.
-        remote = self.remote(self.listener, self.segments)
-        reply = remote.syn(self.SYN)
+        remote, key = self.syn_mptcp()
         data = b"hello"
-        capable = b"\x1e\x16\x01\x01" + self.KEY + self.key(reply) + struct.pack("!H", len(data))
-        remote.ack(net.pad(capable + toa(*self.client)), data)
+        remote.ack(net.pad(self.first_data(key, data) + toa(*self.client)), data)
         connection = self.accept(self.listener, remote)
         self.assertTrue(self.is_mptcp(connection.socket))
         self.assert_shows(connection, *self.client)
         self.assertEqual(connection.socket.recv(5), data)
 
     def test_client_that_speaks_mptcp_and_does_not_know_the_servers_key(self):
-        remote = self.remote(self.listener, self.segments)
-        remote.syn(self.SYN)
+        remote, _ = self.syn_mptcp()
         remote.ack(b"\x1e\x14\x01\x01" + self.KEY + b"notyours" + toa(*self.client))
         connection = self.accept(self.listener, remote)
         self.assert_shows(connection, *self.client)

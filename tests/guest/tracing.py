@@ -8,8 +8,16 @@ import time
 
 ROOT = "/sys/kernel/tracing"
 
-# What the module hooks.
-FUNCTIONS = ("inet_getname", "inet6_getname", "tcp_child_process", "tcp_disconnect")
+# What the module hooks: for SYNs, for all that TCP does, and for MPTCP.
+SYN_FUNCTIONS = ("tcp_v4_send_synack", "tcp_v6_send_synack")
+TCP_FUNCTIONS = (
+    "inet_getname",
+    "inet6_getname",
+    "tcp_child_process",
+    "tcp_disconnect",
+    *SYN_FUNCTIONS,
+)
+FUNCTIONS = TCP_FUNCTIONS
 if os.path.exists("/proc/sys/net/mptcp"):
     FUNCTIONS += (
         "mptcp_disconnect",
