@@ -95,6 +95,18 @@ class Case(unittest.TestCase):
         """Sets a kernel variable for the time of the test."""
         self.addCleanup(sysctl, variable, sysctl(variable, value))
 
+    def parameter(self, name, value):
+        """Sets a parameter of the module for the time of the test."""
+        self.assertTrue(os.path.exists(module.PARAMETERS), module.PARAMETERS)
+        before = module.parameter(name).strip()
+        module.set_parameter(name, value)
+        self.addCleanup(self.reset_parameter, name, before)
+
+    def reset_parameter(self, name, value):
+        # A test may have unloaded the module, which forgets all.
+        if module.loaded():
+            module.set_parameter(name, value)
+
     def listen(self, family=AF_INET, proto=0, backlog=64, options=(), port=0):
         listener = socket.socket(family, SOCK_STREAM, proto)
         self.addCleanup(listener.close)

@@ -8,6 +8,7 @@ from syscalls import delete_module, finit_module
 PATH = "/share/toa.ko"
 PROC = "/proc/thread-self/net/toa_stats"
 SLAB = "/sys/kernel/slab/toa_record"
+PARAMETERS = "/sys/module/toa/parameters"
 
 # Set by `main.py --without-module`, to see the tests fail.
 absent = False
@@ -17,10 +18,10 @@ def loaded():
     return os.path.exists("/sys/module/toa")
 
 
-def load():
+def load(**parameters):
     """Loads the module unless it is loaded."""
     if not loaded() and not absent:
-        insert(PATH)
+        insert(PATH, **parameters)
 
 
 def unload():
@@ -29,17 +30,40 @@ def unload():
         remove("toa")
 
 
-def insert(path):
+def reload(**parameters):
+    """Loads the module as new."""
+    unload()
+    load(**parameters)
+
+
+def insert(path, **parameters):
     """Loads a module; raises the OSError that the kernel gives."""
+    # In quotes, which the kernel takes off, a value may have spaces.
+    words = [f'{name}="{value}"' for name, value in parameters.items()]
     fd = os.open(path, os.O_RDONLY)
     try:
-        finit_module(fd)
+        finit_module(fd, " ".join(words).encode())
     finally:
         os.close(fd)
 
 
 def remove(name):
     delete_module(name)
+
+
+def parameter(name):
+    """The value of a parameter, as the kernel shows it."""
+    with open(f"{PARAMETERS}/{name}") as file:
+        return file.read()
+
+
+def set_parameter(name, value):
+    """Writes a parameter with one system call; raises the OSError that the kernel gives."""
+    fd = os.open(f"{PARAMETERS}/{name}", os.O_WRONLY)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
 
 
 class Stats:
