@@ -30,18 +30,18 @@ pub(crate) trait Parameters {
     ///
     /// # Errors
     ///
-    /// Those of `out`, which ends with the page that such a file may fill.
+    /// Those of `out`, which ends with what such a file may show: all but one byte of a page.
     fn show(parameter: u32, out: &mut Page) -> fmt::Result;
 
     /// Frees what the value has taken: the module goes.
     fn free(parameter: u32);
 }
 
-/// The page that takes the text of a parameter.
+/// The page that takes the text of a parameter. The kernel warns of a text that fills it.
 ///
 /// # Invariants
 ///
-/// Points to `TOA_PAGE_SIZE` bytes of which `length` are written; there is room for one more.
+/// Points to `TOA_PAGE_SIZE` bytes of which `length` are written; there is room for two more.
 pub(crate) struct Page {
     start: *mut u8,
     length: usize,
@@ -50,7 +50,7 @@ pub(crate) struct Page {
 impl fmt::Write for Page {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         let end = self.length + part.len();
-        if end >= bindings::TOA_PAGE_SIZE as usize {
+        if end + 2 > bindings::TOA_PAGE_SIZE as usize {
             return Err(fmt::Error);
         }
         // SAFETY: By the invariant there is room for so many.
@@ -59,7 +59,7 @@ impl fmt::Write for Page {
                 .add(self.length)
                 .copy_from_nonoverlapping(part.as_ptr(), part.len());
         }
-        // INVARIANT: Less than a page, as just checked.
+        // INVARIANT: As just checked.
         self.length = end;
         Ok(())
     }
