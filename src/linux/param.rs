@@ -47,6 +47,16 @@ pub(crate) struct Page {
     length: usize,
 }
 
+impl Page {
+    /// Takes an item off that did not fit as a whole: what is left is a shorter list, not a wrong one.
+    fn end_with_an_item(&mut self) {
+        // SAFETY: By the invariant so many bytes are written.
+        let text = unsafe { core::slice::from_raw_parts(self.start, self.length) };
+        // INVARIANT: No more than before.
+        self.length = text.iter().rposition(|&byte| byte == b',').unwrap_or(0);
+    }
+}
+
 impl fmt::Write for Page {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         let end = self.length + part.len();
@@ -91,8 +101,9 @@ pub(crate) unsafe fn get<T: Parameters>(parameter: u32, page: *mut c_void) -> c_
         start: page.cast(),
         length: 0,
     };
-    // What does not fit is left out, item by item.
-    let _ = T::show(parameter, &mut page);
+    if T::show(parameter, &mut page).is_err() {
+        page.end_with_an_item();
+    }
     // SAFETY: By the invariant of `Page` there is room for one more.
     unsafe { page.start.add(page.length).write(b'\n') };
     page.length as c_int + 1
