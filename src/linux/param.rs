@@ -37,6 +37,13 @@ pub(crate) trait Parameters {
     fn free(parameter: u32);
 }
 
+/// Whether `text` may be a part of a longer one: /sys hands on a page at a time, while insmod's text may
+/// be of any length.
+pub(crate) fn may_be_part(text: &str) -> bool {
+    // SAFETY: Reads the module's state.
+    text.len() >= bindings::TOA_PAGE_SIZE as usize && unsafe { bindings::rust_helper_is_live() }
+}
+
 /// The page that takes the text of a parameter. The kernel warns of a text that fills it.
 ///
 /// # Invariants
