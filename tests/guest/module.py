@@ -39,10 +39,14 @@ def reload(**parameters):
 def insert(path, **parameters):
     """Loads a module; raises the OSError that the kernel gives."""
     # In quotes, which the kernel takes off, a value may have spaces.
-    words = [f'{name}="{value}"' for name, value in parameters.items()]
+    insert_with(path, " ".join(f'{name}="{value}"' for name, value in parameters.items()))
+
+
+def insert_with(path, parameters):
+    """The same with parameters as the kernel reads them."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        finit_module(fd, " ".join(words).encode())
+        finit_module(fd, parameters.encode())
     finally:
         os.close(fd)
 
@@ -57,11 +61,14 @@ def parameter(name):
         return file.read()
 
 
-def set_parameter(name, value):
-    """Writes a parameter with one system call; raises the OSError that the kernel gives."""
+def set_parameter(name, value, end="\n"):
+    """Writes a parameter as echo does, with one system call; raises the OSError that the kernel gives.
+
+    Nobody hears of a write of nothing.
+    """
     fd = os.open(f"{PARAMETERS}/{name}", os.O_WRONLY)
     try:
-        os.write(fd, value.encode())
+        os.write(fd, (value + end).encode())
     finally:
         os.close(fd)
 
