@@ -7,6 +7,7 @@ from syscalls import delete_module, finit_module
 
 PATH = "/share/toa.ko"
 PROC = "/proc/thread-self/net/toa_stats"
+LIST = "/proc/thread-self/net/toa"
 SLAB = "/sys/kernel/slab/toa_record"
 PARAMETERS = "/sys/module/toa/parameters"
 
