@@ -172,6 +172,7 @@ unsigned int rust_helper_cpumask_next_possible(int cpu);
 void rust_helper_get_random_bytes(void *to, size_t length);
 bool rust_helper_in_interrupt(void);
 void rust_helper_init_work(struct work_struct *work, work_func_t func);
+bool rust_helper_is_live(void);
 void *rust_helper_kmem_cache_alloc(struct kmem_cache *cache);
 void *rust_helper_kmem_cache_alloc_atomic(struct kmem_cache *cache);
 struct kmem_cache *rust_helper_kmem_cache_create(const char *name, size_t size, size_t align);

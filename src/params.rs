@@ -139,7 +139,7 @@ pub(crate) fn syn_seconds() -> u32 {
 }
 
 /// Says what is wrong with a value.
-fn refuse(name: &str, reason: Bad<'_>) -> Error {
+fn refuse(name: &str, reason: impl fmt::Display) -> Error {
     printk::print(printk::ERR, format_args!("{name} not changed: {reason}"));
     EINVAL
 }
@@ -208,6 +208,18 @@ struct Params;
 
 impl Parameters for Params {
     fn set(parameter: u32, text: &str) -> Result {
+        if param::may_be_part(text) {
+            // The others are not for writing.
+            let name = match parameter {
+                param::KINDS => "kinds",
+                param::TRUSTED => "trusted",
+                _ => "ports",
+            };
+            return Err(refuse(
+                name,
+                "longer than what /sys takes, which is less than a page: give it when the module is loaded",
+            ));
+        }
         match parameter {
             param::KINDS => set_kinds(text),
             param::TRUSTED => set_trusted(text),

@@ -70,6 +70,11 @@ void rust_helper_init_work(struct work_struct *work, work_func_t func)
 	INIT_WORK(work, func);
 }
 
+bool rust_helper_is_live(void)
+{
+	return THIS_MODULE->state == MODULE_STATE_LIVE;
+}
+
 void *rust_helper_kmem_cache_alloc(struct kmem_cache *cache)
 {
 	return kmem_cache_alloc(cache, GFP_KERNEL);

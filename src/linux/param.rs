@@ -30,27 +30,44 @@ pub(crate) trait Parameters {
     ///
     /// # Errors
     ///
-    /// Those of `out`, which ends with the page that such a file may fill.
+    /// Those of `out`, which ends with what such a file may show: all but one byte of a page.
     fn show(parameter: u32, out: &mut Page) -> fmt::Result;
 
     /// Frees what the value has taken: the module goes.
     fn free(parameter: u32);
 }
 
-/// The page that takes the text of a parameter.
+/// Whether `text` may be a part of a longer one: /sys hands on a page at a time, while insmod's text may
+/// be of any length.
+pub(crate) fn may_be_part(text: &str) -> bool {
+    // SAFETY: Reads the module's state.
+    text.len() >= bindings::TOA_PAGE_SIZE as usize && unsafe { bindings::rust_helper_is_live() }
+}
+
+/// The page that takes the text of a parameter. The kernel warns of a text that fills it.
 ///
 /// # Invariants
 ///
-/// Points to `TOA_PAGE_SIZE` bytes of which `length` are written; there is room for one more.
+/// Points to `TOA_PAGE_SIZE` bytes of which `length` are written; there is room for two more.
 pub(crate) struct Page {
     start: *mut u8,
     length: usize,
 }
 
+impl Page {
+    /// Takes an item off that did not fit as a whole: what is left is a shorter list, not a wrong one.
+    fn end_with_an_item(&mut self) {
+        // SAFETY: By the invariant so many bytes are written.
+        let text = unsafe { core::slice::from_raw_parts(self.start, self.length) };
+        // INVARIANT: No more than before.
+        self.length = text.iter().rposition(|&byte| byte == b',').unwrap_or(0);
+    }
+}
+
 impl fmt::Write for Page {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         let end = self.length + part.len();
-        if end >= bindings::TOA_PAGE_SIZE as usize {
+        if end + 2 > bindings::TOA_PAGE_SIZE as usize {
             return Err(fmt::Error);
         }
         // SAFETY: By the invariant there is room for so many.
@@ -59,7 +76,7 @@ impl fmt::Write for Page {
                 .add(self.length)
                 .copy_from_nonoverlapping(part.as_ptr(), part.len());
         }
-        // INVARIANT: Less than a page, as just checked.
+        // INVARIANT: As just checked.
         self.length = end;
         Ok(())
     }
@@ -91,8 +108,9 @@ pub(crate) unsafe fn get<T: Parameters>(parameter: u32, page: *mut c_void) -> c_
         start: page.cast(),
         length: 0,
     };
-    // What does not fit is left out, item by item.
-    let _ = T::show(parameter, &mut page);
+    if T::show(parameter, &mut page).is_err() {
+        page.end_with_an_item();
+    }
     // SAFETY: By the invariant of `Page` there is room for one more.
     unsafe { page.start.add(page.length).write(b'\n') };
     page.length as c_int + 1

@@ -3,7 +3,7 @@
 """Shows what servers behind a load balancer log, without toa.ko and with it.
 
 Runs as root in a virtual machine, since it loads the module; tests/demo/run starts one.
-Exits with 0 only if the servers logged what they should, both times.
+Exits with 0 only if the servers logged what they should, each time.
 
 usage: demo.py MODULE
 """
@@ -17,8 +17,12 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "balancer"))
 
+import spoofer
 import topology as net
 from servers import DUAL_STACK_PORT, PYTHON_PORT, Servers
+
+BALANCERS = f"{net.BALANCER_V4},{net.BALANCER_V6}"
+SPOOFER_PORT = 50041
 
 UPLOAD = random.Random(254).randbytes(1_000_003)
 
@@ -39,7 +43,7 @@ class Request:
     """A connection that a client makes, and how the server should log it."""
 
     client: str
-    port: int  # the client's own, the same both times
+    port: int  # the client's own, the same each time
     service: int  # the server's
     uploads: bool = False
     logged: list[str] = dataclasses.field(default_factory=list)  # each time: the peer
@@ -58,8 +62,8 @@ class Request:
     def is_right(self) -> bool:
         """Whether the server saw the balancer first, from whichever port, and then the client."""
         balancer = net.BALANCER_V6 if ":" in self.client else net.BALANCER_V4
-        before, after = self.logged
-        return after == self._as_logged(self.client, self.port) and any(
+        before, *after = self.logged
+        return set(after) == {self._as_logged(self.client, self.port)} and any(
             before == self._as_logged(balancer, port) for port in net.BALANCER_PORTS
         )
 
@@ -90,11 +94,12 @@ SECTIONS = {
 REQUESTS = [request for section in SECTIONS.values() for request in section]
 
 
+CURL = ["curl", "--silent", "--show-error", "--fail", "--max-time", "60", "--output", "/dev/null"]
+
+
 def ask(client: net.Namespace, servers: Servers, request: Request) -> None:
     """Makes a request with curl, and notes whom the server logged."""
-    curl = ["curl", "--silent", "--show-error", "--fail", "--max-time", "60"]
-    curl += ["--interface", request.client, "--local-port", str(request.port)]
-    curl += ["--output", "/dev/null"]
+    curl = [*CURL, "--interface", request.client, "--local-port", str(request.port)]
     if request.uploads:
         client.run(*curl, "--upload-file", "-", request.url("upload"), input=UPLOAD)
         if servers.take("upload") != UPLOAD:
@@ -104,14 +109,35 @@ def ask(client: net.Namespace, servers: Servers, request: Request) -> None:
     request.logged.append(servers.next_peer(request.service))
 
 
+def ask_with_a_forged_option(host: spoofer.Spoofer, servers: Servers) -> str:
+    """Goes around the balancer, and claims to be somebody else; returns whom nginx logged."""
+    forged = ["--interface", spoofer.CLAIMED, "--local-port", str(SPOOFER_PORT)]
+    host.run(*CURL, *forged, f"http://{spoofer.SERVER}/")
+    return servers.next_peer(80)
+
+
+row = "  {:<27}{:<25}{:<28}{}".format
+
+
 def show_logs() -> None:
     """Prints what was logged of each client, without and with the module."""
-    row = "  {:<27}{:<25}{:<28}{}".format
     print(row("client", "logged without toa.ko", "logged with toa.ko", "").rstrip())
     for title, section in SECTIONS.items():
         print(f"\n  {title}")
         for request in section:
-            print(row(request.source, *request.logged, "ok" if request.is_right else "WRONG"))
+            print(row(request.source, *request.logged[:2], "ok" if request.is_right else "WRONG"))
+
+
+def show_spoofer(believed: str, ignored: str) -> bool:
+    """Prints what was logged of it, before and after; returns whether that is right."""
+    right = (believed, ignored) == (
+        f"{spoofer.CLAIMED}:{SPOOFER_PORT}",
+        f"{spoofer.ADDRESS}:{SPOOFER_PORT}",
+    )
+    print("\n  A client that goes around the balancer and sends the option itself: whom nginx logs\n")
+    print(row("client, and its claim", "trusted is empty", f"trusted={BALANCERS}", "").rstrip())
+    print(row(f"{spoofer.ADDRESS}, {spoofer.CLAIMED}", believed, ignored, "ok" if right else "WRONG"))
+    return right
 
 
 def kernel_log() -> list[str]:
@@ -126,25 +152,34 @@ def show_output(command: str, lines: list[str]) -> None:
 
 
 def demonstrate(module: str, path: net.Path, servers: Servers) -> bool:
-    """Asks, loads the module, asks again. Returns whether everything was right."""
+    """Asks, loads the module, asks again, and keeps others from forging. Returns whether all was right."""
     path.start_inserting()
     for request in REQUESTS:
         ask(path.client, servers, request)
     subprocess.run(["insmod", module], check=True)
     for request in REQUESTS:
         ask(path.client, servers, request)
+    with spoofer.Spoofer(path.server) as host:
+        believed = ask_with_a_forged_option(host, servers)
+        pathlib.Path("/sys/module/toa/parameters/trusted").write_text(BALANCERS)
+        ignored = ask_with_a_forged_option(host, servers)
+    for request in REQUESTS:
+        ask(path.client, servers, request)
 
     show_logs()
+    is_kept_off = show_spoofer(believed, ignored)
     log = kernel_log()
     show_output("dmesg | grep TOA", log)
-    stats = path.server.output("cat", "/proc/net/toa_stats")
-    show_output("cat /proc/net/toa_stats", stats.splitlines())
+    stats = path.server.output("grep", "-e", "CPU", "-e", " [1-9]", "/proc/net/toa_stats")
+    show_output("grep -e CPU -e ' [1-9]' /proc/net/toa_stats", stats.splitlines())
 
     right = sum(request.is_right for request in REQUESTS)
-    passed = right == len(REQUESTS) and any(line.endswith("TOA: toa loaded") for line in log)
+    is_loaded = any(line.endswith("TOA: toa loaded") for line in log)
+    passed = right == len(REQUESTS) and is_kept_off and is_loaded
     verdict = "PASS" if passed else "FAIL"
     count = f"{right} of {len(REQUESTS)} connections"
-    print(f"\n  {verdict}: {count} show the balancer without toa.ko, and their client with it.")
+    print(f"\n  {verdict}: {count} show the balancer without toa.ko, and their client with it,")
+    print("        whom nobody else can forge once trusted= has the balancer.")
     return passed
 
 

@@ -219,6 +219,7 @@ class Case(unittest.TestCase):
         """The module is not loaded, and there is no trace of it."""
         self.assertFalse(module.loaded())
         self.assertFalse(os.path.exists(module.PROC), module.PROC)
+        self.assertFalse(os.path.exists(module.LIST), module.LIST)
         self.assertFalse(os.path.exists(module.SLAB), module.SLAB)
         self.assertEqual(module.slab_objects(), 0)
         self.assertEqual(tracing.hooked(), [])

@@ -44,7 +44,7 @@ FEATURES = {
 }
 
 # Their subject is the loading itself.
-LOADING = ("lifecycle", "neighbours")
+LOADING = ("lifecycle", "neighbours", "policy")
 
 
 def theme(test):

@@ -9,7 +9,7 @@ import random
 import socket
 import struct
 import time
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, IPPROTO_IP
 
 import module
 import net
@@ -82,6 +82,24 @@ class LoadAndUnload(Case):
             self.assert_shows(connection, *client)
         module.unload()
         self.assert_nothing_left()
+
+    def test_socket_options_go_at_unload(self):
+        connection = self.connect(self.listener, toa(*CLIENT4))
+        numbers = (1345, 1346, 1347, 1348, 4096, 4097)
+
+        def errors():
+            found = []
+            for number in numbers:
+                with self.assertRaises(OSError) as raised:
+                    connection.socket.getsockopt(IPPROTO_IP, number, 0)
+                found.append(raised.exception.errno)
+            return found
+
+        self.assertNotIn(errno.ENOPROTOOPT, errors())
+        module.unload()
+        self.assertEqual(errors(), [errno.ENOPROTOOPT] * len(numbers))
+        module.load()
+        self.assertNotIn(errno.ENOPROTOOPT, errors())
 
     def test_statistics_held_open(self):
         with open(module.PROC) as file:

@@ -7,15 +7,14 @@ The modules come from modules/ beside this file.
 import contextlib
 import errno
 import mmap
-import os
-from socket import AF_INET6
+from socket import AF_INET6, IPPROTO_IP
 
 import module
 import net
 import tracing
 from case import Case, Child, sysctl
 from net import toa
-from syscalls import disconnect, finit_module
+from syscalls import disconnect
 
 CLIENT4 = ("198.51.100.7", 40123)
 CLIENT6 = ("2001:db8::7", 40123)
@@ -152,11 +151,9 @@ class Refusals(Case):
         self.addCleanup(self.log.close)
 
     @contextlib.contextmanager
-    def inserted(self, name, parameters=b""):
+    def inserted(self, name, **parameters):
         """One of the modules beside this file is loaded."""
-        fd = os.open(f"/share/{name}.ko", os.O_RDONLY)
-        finit_module(fd, parameters)
-        os.close(fd)
+        module.insert(f"/share/{name}.ko", **parameters)
         try:
             yield
         finally:
@@ -201,7 +198,7 @@ class Refusals(Case):
         # The second is hooked after the first, which has to be unhooked again.
         for function in ("inet_getname", "inet6_getname"):
             with self.subTest(function=function):
-                with self.inserted("ipmodify", f"function={function}".encode()):
+                with self.inserted("ipmodify", function=function):
                     self.assert_refused(errno.EBUSY, f"hooking {function} ", "livepatch")
                 self.assert_nothing_left()
         self.assert_loads_now()
@@ -221,3 +218,33 @@ class Refusals(Case):
 
         Child(refuse).result()
         self.assert_loads_now()
+
+    def test_socket_options_are_taken(self):
+        # Ours are in two ranges: whichever meets another module's, neither stays.
+        for first, count in ((1348, 1), (4097, 10), (1300, 3000)):
+            with self.subTest(first=first, count=count):
+                with self.inserted("takeoptions", first=first, count=count):
+                    self.assert_refused(errno.EBUSY, "socket options", "another module", "unload")
+                    self.assert_nothing_left()
+        self.assert_loads_now()
+
+    def test_socket_options_beside_ours(self):
+        for first, count in ((1344, 1), (1349, 4096 - 1349), (4098, 1)):
+            with self.subTest(first=first):
+                with self.inserted("takeoptions", first=first, count=count):
+                    module.load()
+                    theirs = self.connect(self.listen(), toa(*CLIENT4)).socket
+                    with self.assertRaises(OSError) as raised:
+                        theirs.getsockopt(IPPROTO_IP, first, 16)
+                    self.assertEqual(raised.exception.errno, errno.EPROTO)
+                    self.assertEqual(len(theirs.getsockopt(IPPROTO_IP, 1348, 16)), 16)
+                    module.unload()
+                self.assert_nothing_left()
+
+    def test_options_that_another_module_wants_too(self):
+        module.load()
+        with self.assertRaises(OSError) as raised, self.inserted("takeoptions", first=1347):
+            pass
+        self.assertEqual(raised.exception.errno, errno.EBUSY)
+        connection = self.connect(self.listen(), toa(*CLIENT4))
+        self.assertEqual(len(connection.socket.getsockopt(IPPROTO_IP, 1348, 16)), 16)
