@@ -62,7 +62,7 @@ fn is_allowed(sk: Sock<'_>) -> Result<(), Counter> {
 fn judge(sk: Sock<'_>, segment: Segment<'_>, stats: &NetStats) -> Option<Client> {
     let reading = read(segment);
     if reading != Reading::default() {
-        count(&reading, stats);
+        count(sk, &reading, stats);
     }
     let client = reading.client?;
     if let Err(counter) = is_allowed(sk) {
@@ -72,7 +72,7 @@ fn judge(sk: Sock<'_>, segment: Segment<'_>, stats: &NetStats) -> Option<Client>
     Some(client)
 }
 
-fn count(reading: &Reading, stats: &NetStats) {
+fn count(sk: Sock<'_>, reading: &Reading, stats: &NetStats) {
     for index in reading.seen.indices() {
         stats.count_option(index);
     }
@@ -80,7 +80,8 @@ fn count(reading: &Reading, stats: &NetStats) {
         count!(stats, Malformed);
     }
     let other = reading.seen.without(params::kinds());
-    if reading.client.is_none() && other.give_client() {
+    // Not from where nothing would be believed anyway.
+    if reading.client.is_none() && other.give_client() && is_allowed(sk).is_ok() {
         printk::warn_seldom(
             Warning::OtherKind as u32,
             format_args!(
