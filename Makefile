@@ -8,6 +8,7 @@
 #   make demo            see it work: a balancer and nginx in a virtual machine
 #   make test            check, host tests, and the real thing on a few kernels (root, Debian)
 #   make test-all        the same on every kernel of the lab
+#   make fuzz            throw bytes at the parsers for a minute each; FUZZ="runs=1000000 option" or the like
 #   make bench           what the module costs, in instructions, on kernels 7.3 and 6.12
 #   make bench-scale     the same with up to a million connections, memory, and rmmod; takes long
 #   make bench-check     fail if anything costs more than was recorded
@@ -38,11 +39,14 @@ demo:
 test test-all check test-host test-guest:
 	@tests/run $@
 
+fuzz:
+	@scripts/lab host -- tests/fuzz/run $(or $(FUZZ),60)
+
 bench:
 	@tests/bench/bench.py
 
 bench-scale bench-check bench-record:
 	@tests/bench/bench.py $(@:bench-%=--%)
 
-.PHONY: all modules metadata clean demo test test-all check test-host test-guest bench \
-	bench-scale bench-check bench-record
+.PHONY: all modules metadata clean demo test test-all check test-host test-guest fuzz \
+	bench bench-scale bench-check bench-record

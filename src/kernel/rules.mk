@@ -25,7 +25,7 @@ quiet_cmd_toa_target = GEN     $@
 $(own)/target.json: FORCE
 	+$(call if_changed,toa_target)
 
-# libcore and our crate are used off the hot path: small. Frame pointers save most of the unwind tables,
+# Small: what has to be fast says itself what to inline. Frame pointers save most of the unwind tables,
 # which take more room than the code.
 rust-flags = --target=$(own)/target.json -Zunstable-options --sysroot=/dev/null -L $(own) \
 	-Cpanic=abort -Crelocation-model=static -Ccode-model=kernel -Cno-redzone=y -Zplt=yes \
@@ -69,7 +69,7 @@ objtool-step = $(if $(strip $(cmd_objtool)),$(if $(filter ;,$(firstword $(cmd_ob
 # A static library with link-time optimisation holds the module in a single member.
 quiet_cmd_toa_object = RUSTC $(quiet_modtag) $@
       cmd_toa_object = RUSTC_BOOTSTRAP=1 $(rust-driver) $(rust-flags) --edition=2021 --crate-name toa \
-	--crate-type staticlib -Copt-level=2 -Clto=fat --extern kernel -Zcrate-attr=no_std \
+	--crate-type staticlib -Clto=fat --extern kernel -Zcrate-attr=no_std \
 	$(crate-features) --cfg MODULE \
 	--out-dir $(own) --emit=dep-info=$(depfile),link $< && \
 	ar p $(own)/libtoa.a $$(ar t $(own)/libtoa.a | grep '^toa\.') >$@ $(objtool-step)

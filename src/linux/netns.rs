@@ -324,8 +324,7 @@ unsafe fn seek<T: State>(position: *mut bindings::loff_t) -> *mut c_void {
     while at != 0 && at <= end && !T::has(shared, at - 1) {
         at += 1;
         if at % 1024 == 0 {
-            // SAFETY: Process context; no lock is held.
-            unsafe { bindings::rust_helper_cond_resched() };
+            preempt::relax();
         }
     }
     *position = at as bindings::loff_t;

@@ -17,7 +17,7 @@ use kernel::{ffi::CStr, prelude::*};
 use super::{
     arch, bindings,
     percpu::{self, PerCpu},
-    preempt::Exclusive,
+    preempt::{self, Exclusive},
     spinlock::RawSpinLock,
     work::{Run, Work},
 };
@@ -163,8 +163,12 @@ impl<T: Send> Depot<T> {
         }
     }
 
+    /// Frees all of a list; may sleep.
     fn free_all(&self, list: &mut List<T>) {
         while let Some(slot) = list.pop() {
+            if list.length % 1024 == 0 {
+                preempt::relax();
+            }
             // SAFETY: From this cache, and no list or reader has it.
             unsafe { self.cache.free(slot) };
         }

@@ -31,6 +31,12 @@ impl Drop for Disabled {
     }
 }
 
+/// Lets others run, on kernels that do not preempt the kernel itself; process context without locks.
+pub(super) fn relax() {
+    // SAFETY: May be called where the caller may sleep.
+    unsafe { bindings::rust_helper_cond_resched() };
+}
+
 /// Evidence that nothing of TCP can run on the current CPU but what holds the value: preemption and
 /// softirqs are off. Hard interrupts never do TCP.
 ///

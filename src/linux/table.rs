@@ -292,7 +292,10 @@ impl<V: Copy + Send + Sync> Table<V> {
 
 impl<V: Copy + Send + Sync> Drop for Table<V> {
     fn drop(&mut self) {
-        for bucket in self.buckets.iter() {
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            if index % 1024 == 0 {
+                preempt::relax();
+            }
             let mut next = bucket.first();
             while let Some(slot) = NonNull::new(next) {
                 // SAFETY: By the invariant. Nobody else has the table any more: readers borrow it.

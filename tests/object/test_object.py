@@ -14,7 +14,9 @@ OBJECT = pathlib.Path(os.environ["OBJECT"])
 MODULE = OBJECT / "toa.ko"
 
 # What arch/x86/kernel/module.c of all supported kernels applies.
-RELOCATIONS = {"R_X86_64_NONE", "R_X86_64_64", "R_X86_64_32", "R_X86_64_32S", "R_X86_64_PC32", "R_X86_64_PLT32"}
+RELOCATIONS = {
+    f"R_X86_64_{kind}" for kind in ("NONE", "64", "32", "32S", "PC32", "PC64", "PLT32")
+}
 
 
 def output(*command):
@@ -114,9 +116,10 @@ class Object(unittest.TestCase):
     def test_size_with_our_own_crate(self):
         if "src/kernel" not in self.log:
             return
-        stripped = OBJECT / "stripped.ko"
-        subprocess.run(["strip", "-g", "-o", stripped, MODULE], check=True)
-        self.assertLess(stripped.stat().st_size, 100_000)
+        # What the kernel keeps in memory; the file has symbols and relocations beside.
+        sections = re.findall(r"\] \S+\s+\w+\s+\w+ \w+ (\w+) \w+ +W?AX?I?M?S? ", output("readelf", "-SW", MODULE))
+        loaded = sum(int(size, 16) for size in sections)
+        self.assertTrue(50_000 < loaded < 100_000, loaded)
 
     def test_no_vector_registers(self):
         used = [entry for entry in self.code if re.search(r"%([xyz]mm|mm|st)\d", entry[1])]
