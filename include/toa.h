@@ -43,6 +43,10 @@
 #include <net/tcp_states.h>
 #include <uapi/linux/toa.h>
 
+#if defined(CONFIG_X86_64) && !defined(CONFIG_SMP)
+#error "toa needs a kernel with CONFIG_SMP"
+#endif
+
 /*
  * Where the fields we read lie. The offset and the size come from the C compiler, so that no
  * structure with unions, bit fields or config-dependent parts has to be described to Rust; Rust
@@ -67,6 +71,16 @@ enum toa_field {
 	TOA_FIELD(SK_V6_DADDR, struct sock, __sk_common.skc_v6_daddr),
 	TOA_FIELD(SK_RCV_SADDR, struct sock, __sk_common.skc_rcv_saddr),
 	TOA_FIELD(SK_NUM, struct sock, __sk_common.skc_num),
+	TOA_FIELD(SK_BOUND_DEV_IF, struct sock, __sk_common.skc_bound_dev_if),
+	TOA_FIELD(TCP_COPIED_SEQ, struct tcp_sock, copied_seq),
+	TOA_FIELD(TCP_REQUEST_RCV_ISN, struct tcp_request_sock, rcv_isn),
+#ifdef TOA_WAIT_PENDING
+	TOA_FIELD(SK_WAIT_PENDING, struct sock, sk_wait_pending),
+#else
+	SK_WAIT_PENDING_OFFSET = 0,
+	SK_WAIT_PENDING_SIZE = sizeof(int),
+#define TOA_WAIT_PENDING 0
+#endif
 	TOA_FIELD(SK_V6_RCV_SADDR, struct sock, __sk_common.skc_v6_rcv_saddr),
 #ifdef CONFIG_MPTCP
 	TOA_FIELD(TCP_IS_MPTCP, struct tcp_sock, is_mptcp),
@@ -134,6 +148,7 @@ enum toa_constant {
 	TOA_TCP_CLOSE = TCP_CLOSE,
 	TOA_TCP_SYNACK_FASTOPEN = TCP_SYNACK_FASTOPEN,
 	TOA_TCP_SYNACK_COOKIE = TCP_SYNACK_COOKIE,
+	TOA_HAS_WAIT_PENDING = TOA_WAIT_PENDING,
 	TOA_MPTCP = IS_ENABLED(CONFIG_MPTCP),
 	/* PERMANENT: switching ftrace off is refused, rather than switching us off silently. */
 	TOA_FTRACE_OBSERVE = FTRACE_OPS_FL_PERMANENT | TOA_FTRACE_FLAGS,

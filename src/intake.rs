@@ -142,20 +142,26 @@ impl Reader {
             });
         }
         let kept = client.filter(|_| !cookie);
-        self.0.syns().begin(request, kept, |net, counter| {
-            self.0.stats(net).count_any(counter);
-        });
+        self.0
+            .syns()
+            .begin(request, segment.sequence(), kept, |net, counter| {
+                self.0.stats(net).count_any(counter);
+            });
     }
 
     /// Reads the segment that made connection `sk`, and what was kept of its SYN.
     #[inline(never)]
     fn read_child(&self, sk: Sock<'_>, segment: Segment<'_>) {
+        if sk.is_closed() {
+            // MPTCP has refused it, and destroyed it already: nothing would remove a record.
+            return;
+        }
         let stats = self.0.stats(sk.net());
         let own = judge(sk, segment, stats);
         let count_lost = |net: Net<'_>, counter| self.0.stats(net).count_any(counter);
         let kept = if segment.has_syn() {
             // Fast Open: the SYN itself, so that what is kept is of an earlier one.
-            self.0.syns().begin(sk, None, count_lost);
+            self.0.syns().begin(sk, 0, None, count_lost);
             None
         } else {
             self.0.syns().take(sk, count_lost)
@@ -181,6 +187,10 @@ impl Reader {
     /// Reads the segment that made connection `sk`, when nothing of its SYN is kept.
     #[inline(never)]
     fn read_segment(&self, sk: Sock<'_>, segment: Segment<'_>) {
+        if sk.is_closed() {
+            // As in `read_child`.
+            return;
+        }
         let options = segment.options();
         let from = origin(segment);
         if from != From::Syn && params::kinds().has_default() {

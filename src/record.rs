@@ -2,6 +2,8 @@
 
 //! What we know of one connection, and the table of them.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use kernel::prelude::*;
 
 use crate::{
@@ -117,6 +119,8 @@ impl Record {
 pub(crate) struct Records {
     table: Table<Record>,
     services: Table<Service>,
+    /// Ends of connections are not seen any more, so that records may be of sockets that are gone.
+    stale: AtomicBool,
 }
 
 impl Records {
@@ -145,6 +149,7 @@ impl Records {
             table: Table::new(c"toa_record", buckets)?,
             // Few load balancers name the service.
             services: Table::new(c"toa_service", buckets / 8)?,
+            stale: AtomicBool::new(false),
         })
     }
 
@@ -218,15 +223,29 @@ impl Records {
         self.services.remove(sk.key(), |_| ());
     }
 
-    /// The table of records, to list them.
+    /// The table of records.
     pub(crate) fn table(&self) -> &Table<Record> {
         &self.table
+    }
+
+    /// Whether sockets of the table may be looked at, as long as `reading` lives.
+    pub(crate) fn may_look(&self, _reading: &preempt::Disabled) -> bool {
+        !self.stale.load(Ordering::Acquire)
     }
 }
 
 /// Forgets connections when they end, until it is dropped.
 pub(crate) struct EndOfLife {
     _hooks: EndHooks<Forget>,
+    world: World,
+}
+
+impl Drop for EndOfLife {
+    /// Comes before the hooks go. Who looks already is done before the memory of a socket is another's:
+    /// that takes a grace period.
+    fn drop(&mut self) {
+        self.world.records().stale.store(true, Ordering::Release);
+    }
 }
 
 impl EndOfLife {
@@ -237,7 +256,8 @@ impl EndOfLife {
     /// Those of the hooks.
     pub(crate) fn start(world: World) -> Result<Self> {
         Ok(Self {
-            _hooks: EndHooks::new(Forget(world))?,
+            _hooks: EndHooks::new(Forget(world.clone()))?,
+            world,
         })
     }
 }

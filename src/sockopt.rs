@@ -244,8 +244,9 @@ impl Answerer {
 
 impl OnGetSockOpt for Answerer {
     const OPTIONS: [Range<c_int>; 2] = [
-        uapi::VTOA_SO_GET_VS as c_int..uapi::TOA_SO_GET_CLIENT as c_int + 1,
+        // First those that another module has most likely: then nothing is there yet that had to go.
         uapi::TOA_SO_GET_LOOKUP as c_int..uapi::TOA_SO_GET_INFO as c_int + 1,
+        uapi::VTOA_SO_GET_VS as c_int..uapi::TOA_SO_GET_CLIENT as c_int + 1,
     ];
 
     fn get(&self, sk: Sock<'_>, option: c_int, length: usize, user: &UserBuffer) -> Result<usize> {

@@ -53,14 +53,28 @@ impl Syns {
     pub(crate) fn begin(
         &self,
         request: Sock<'_>,
+        sequence: u32,
         client: Option<Client>,
         count: impl Fn(Net<'_>, Counter),
     ) {
         // Without an option there may be one of an earlier SYN from there, which is not to be taken
         // for this one's.
-        if client.is_some() || !self.is_empty() {
-            self.0
-                .begin(request, client, &mut |net, loss| count(net, counter(loss)));
+        if client.is_none() && self.is_empty() {
+            return;
+        }
+        let mut no_room = false;
+        self.0.begin(request, sequence, client, &mut |net, loss| {
+            no_room |= loss == Loss::Room;
+            count(net, counter(loss));
+        });
+        // Not above, under a lock: consoles can be slow.
+        if no_room {
+            printk::warn_seldom(
+                params::Warning::SynDropped as u32,
+                format_args!(
+                    "more connections begin than syn_max lets us keep clients of: raise syn_max, or set trusted="
+                ),
+            );
         }
     }
 
@@ -69,7 +83,7 @@ impl Syns {
         if self.is_empty() {
             return None;
         }
-        self.0.get(request)
+        self.0.get(request, request.request_sequence())
     }
 
     /// The same for connection `sk`; it is not kept any longer. Counts as [`Self::begin`] does.
@@ -78,7 +92,9 @@ impl Syns {
         if self.is_empty() {
             return None;
         }
-        self.0.take(sk, &mut |net, loss| count(net, counter(loss)))
+        self.0.take(sk, sk.syn_sequence(), &mut |net, loss| {
+            count(net, counter(loss))
+        })
     }
 
     /// Keeps nothing of a namespace any longer, which ends; may sleep.
@@ -90,15 +106,7 @@ impl Syns {
 /// What a loss counts as.
 fn counter(loss: Loss) -> Counter {
     match loss {
-        Loss::Room => {
-            printk::warn_seldom(
-                params::Warning::SynDropped as u32,
-                format_args!(
-                    "more connections begin than syn_max lets us keep clients of: raise syn_max, or set trusted="
-                ),
-            );
-            Counter::SynDropped
-        }
+        Loss::Room => Counter::SynDropped,
         Loss::Age => Counter::SynExpired,
         Loss::Anew => Counter::SynSuperseded,
     }

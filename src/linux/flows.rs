@@ -26,6 +26,8 @@ use crate::address::End;
 struct Flow {
     /// The address of its `struct net`.
     net: usize,
+    /// The device that the listener is bound to.
+    device: i32,
     local: End,
     remote: End,
 }
@@ -34,6 +36,7 @@ impl Flow {
     fn of(sk: Sock<'_>) -> Self {
         Self {
             net: sk.net().as_ptr() as usize,
+            device: sk.device(),
             local: sk.local(),
             remote: sk.peer(),
         }
@@ -43,7 +46,9 @@ impl Flow {
     fn hash(&self, key: &[u64; 2]) -> u64 {
         let [a, b] = self.local.address.0;
         let [c, d] = self.remote.address.0;
-        let ports = (u64::from(self.local.port.0) << 16) | u64::from(self.remote.port.0);
+        let ports = (u64::from(self.device as u32) << 32)
+            | (u64::from(self.local.port.0) << 16)
+            | u64::from(self.remote.port.0);
         let data = [self.net as u64, a, b, c, d, ports];
         // SAFETY: Reads so many bytes.
         unsafe {
@@ -70,6 +75,8 @@ struct Entry<V> {
     flow: Flow,
     /// The hash of the flow.
     hash: u64,
+    /// The sequence number that it began with.
+    sequence: u32,
     /// When it was added, in seconds since boot.
     since: i64,
     /// Neighbours in the order of age.
@@ -100,10 +107,12 @@ impl<V: Copy> Shard<V> {
                 Entry {
                     flow: Flow {
                         net: 0,
+                        device: 0,
                         local: End::NONE,
                         remote: End::NONE,
                     },
                     hash: 0,
+                    sequence: 0,
                     since: 0,
                     older: NONE,
                     newer: NONE,
@@ -181,7 +190,7 @@ impl<V: Copy> Shard<V> {
     }
 
     /// Puts a new entry into a free place, if there is one.
-    fn add(&mut self, flow: Flow, hash: u64, value: V, now: i64) -> Option<()> {
+    fn add(&mut self, flow: Flow, hash: u64, sequence: u32, value: V, now: i64) -> Option<()> {
         let index = self.free;
         self.free = self.entry(index)?.chain;
         let chain = core::mem::replace(self.bucket(hash)?, index);
@@ -189,6 +198,7 @@ impl<V: Copy> Shard<V> {
         *self.entry_mut(index)? = Entry {
             flow,
             hash,
+            sequence,
             since: now,
             older,
             newer: NONE,
@@ -255,11 +265,12 @@ impl<V: Copy + Send> Flows<V> {
         self.shards.is_empty()
     }
 
-    /// Keeps `value`, if any, for the flow of `sk`, which begins now; any context. What was kept for the
+    /// Keeps `value`, if any, for the flow of `sk`, which begins now with a sequence number; any context. What was kept for the
     /// same flow is lost, and so may be other entries: `lost` gets their namespaces.
     pub(crate) fn begin(
         &self,
         sk: Sock<'_>,
+        sequence: u32,
         value: Option<V>,
         lost: &mut dyn FnMut(Net<'_>, Loss),
     ) {
@@ -279,25 +290,32 @@ impl<V: Copy + Send> Flows<V> {
         if shard.entry(shard.free).is_none() {
             self.lose(shard, shard.oldest, Loss::Room, lost);
         }
-        if shard.add(flow, hash, value, now).is_some() {
+        if shard.add(flow, hash, sequence, value, now).is_some() {
             self.length.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// The value that is kept for the flow of `sk`, unless it is too old; any context.
-    pub(crate) fn get(&self, sk: Sock<'_>) -> Option<V> {
+    /// The value that is kept for the flow of `sk` that began with this sequence number, unless it is too
+    /// old; any context.
+    pub(crate) fn get(&self, sk: Sock<'_>, sequence: u32) -> Option<V> {
         let flow = Flow::of(sk);
         let hash = flow.hash(&self.key);
         let cpu = Exclusive::new();
         let shard = &mut *self.shard(hash)?.lock(&cpu);
         let index = shard.find(&flow, hash)?;
         let entry = shard.entry(index)?;
-        entry.value.filter(|_| !self.is_too_old(entry, now()))
+        let fits = entry.sequence == sequence && !self.is_too_old(entry, now());
+        entry.value.filter(|_| fits)
     }
 
-    /// Takes the value out that is kept for the flow of `sk`, unless it is too old; any context. `lost`
-    /// is as for [`Self::begin`].
-    pub(crate) fn take(&self, sk: Sock<'_>, lost: &mut dyn FnMut(Net<'_>, Loss)) -> Option<V> {
+    /// Takes the value out that is kept for the flow of `sk` that began with this sequence number, unless
+    /// it is too old; any context. `lost` is as for [`Self::begin`].
+    pub(crate) fn take(
+        &self,
+        sk: Sock<'_>,
+        sequence: u32,
+        lost: &mut dyn FnMut(Net<'_>, Loss),
+    ) -> Option<V> {
         let flow = Flow::of(sk);
         let hash = flow.hash(&self.key);
         let cpu = Exclusive::new();
@@ -305,6 +323,10 @@ impl<V: Copy + Send> Flows<V> {
         let now = now();
         self.expire(shard, now, lost);
         let index = shard.find(&flow, hash)?;
+        if shard.entry(index)?.sequence != sequence {
+            // That of another SYN, from whoever; this connection was made with a SYN cookie.
+            return None;
+        }
         // Others that are older may still be there.
         if self.is_too_old(shard.entry(index)?, now) {
             self.lose(shard, index, Loss::Age, lost);
@@ -316,9 +338,7 @@ impl<V: Copy + Send> Flows<V> {
     /// Takes all entries of a namespace out, which ends; may sleep.
     pub(crate) fn forget(&self, net: Net<'_>) {
         for shard in self.shards.iter() {
-            if self.is_empty() {
-                return;
-            }
+            // Also with nothing in it: who took the last entry out may still look at its namespace.
             let cpu = Exclusive::new();
             let shard = &mut *shard.lock(&cpu);
             let mut index = shard.oldest;

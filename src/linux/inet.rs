@@ -63,6 +63,12 @@ impl<'a> Segment<'a> {
         self.header[FLAGS] & SYN != 0
     }
 
+    /// Its sequence number.
+    pub(crate) fn sequence(self) -> u32 {
+        let [_, _, _, _, a, b, c, d, ..] = *self.header;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// Whether it carries data.
     #[inline(always)]
     pub(crate) fn has_data(self) -> bool {
@@ -113,7 +119,8 @@ pub(crate) trait OnChild: Send + Sync {
 /// Hooks for passive opens, in place until dropped.
 pub(crate) struct ChildHooks<T: OnChild> {
     _child: Hook<ChildProcess<T>>,
-    _mptcp: Option<(Hook<SynRecv>, Hook<TokenAccept<T>>)>,
+    // What reads the stash goes first: what is in there is of no use once nothing new comes in.
+    _mptcp: Option<(Hook<TokenAccept<T>>, Hook<SynRecv>)>,
     _syn: Option<Hook<SendSynAck<T>>>,
 }
 
@@ -133,10 +140,8 @@ impl<T: OnChild + Clone> ChildHooks<T> {
             // SAFETY: No request and an empty header, all zero, are valid and need no drop.
             let stash = Arc::new(Stash(unsafe { PerCpu::zeroed() }?), GFP_KERNEL)?;
             let on_child = on_child.clone();
-            Some((
-                Hook::new(SynRecv(stash.clone()))?,
-                Hook::new(TokenAccept { on_child, stash })?,
-            ))
+            let fill = Hook::new(SynRecv(stash.clone()))?;
+            Some((Hook::new(TokenAccept { on_child, stash })?, fill))
         } else {
             None
         };
@@ -295,10 +300,12 @@ unsafe impl<T: OnChild> Entry for TokenAccept<T> {
         let (header, length) = {
             let cpu = Exclusive::new();
             // SAFETY: As in `SynRecv`.
-            let stashed = unsafe { &*self.stash.0.this(&cpu) };
+            let stashed = unsafe { &mut *self.stash.0.this(&cpu) };
             if stashed.request != request.key() {
                 return;
             }
+            // Another request may soon be in the same memory.
+            stashed.request = SockKey(0);
             (stashed.header, stashed.length)
         };
         // INVARIANT: What `SynRecv` has stored is a header, with room for the longest.
@@ -494,7 +501,9 @@ unsafe impl<T: OnEnd> Entry for OtherEnd<T> {
         // All take the socket first.
         // SAFETY: The caller holds the socket.
         if let Some(sk) = unsafe { Sock::from_raw(registers.argument::<0>() as *mut c_void) } {
-            self.0.end(sk);
+            if !sk.refuses_to_disconnect() {
+                self.0.end(sk);
+            }
         }
     }
 }

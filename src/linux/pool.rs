@@ -91,6 +91,29 @@ impl<T> List<T> {
         Some(slot)
     }
 
+    /// Moves all but the first `keep`, of which there are more, to `other`, which is empty. Takes as many
+    /// steps as are kept.
+    fn split_off(&mut self, keep: usize, other: &mut Self) {
+        if keep == 0 {
+            core::mem::swap(self, other);
+            return;
+        }
+        let mut last = self.head;
+        for _ in 1..keep {
+            // SAFETY: The list has more than `keep` objects, which it owns.
+            last = unsafe { (*last).link };
+        }
+        // SAFETY: As above.
+        let first = unsafe { core::mem::replace(&mut (*last).link, core::ptr::null_mut()) };
+        *other = Self {
+            head: first,
+            tail: self.tail,
+            length: self.length - keep,
+        };
+        self.tail = last;
+        self.length = keep;
+    }
+
     /// Moves all of `other` to the front.
     fn append(&mut self, other: &mut Self) {
         if other.length == 0 {
@@ -189,14 +212,17 @@ impl<T: Send> Run for Depot<T> {
 
             // A burst leaves more than will be needed again soon: the rest goes back to the kernel.
             let mut surplus = List::new();
+            let room = {
+                let cpu = Exclusive::new();
+                let free = self.lists.lock(&cpu).free.length;
+                (4 * self.target).saturating_sub(free)
+            };
+            if returned.length > room {
+                returned.split_off(room, &mut surplus);
+            }
             {
                 let cpu = Exclusive::new();
-                let mut lists = self.lists.lock(&cpu);
-                if lists.free.length < 4 * self.target {
-                    lists.free.append(&mut returned);
-                } else {
-                    surplus.append(&mut returned);
-                }
+                self.lists.lock(&cpu).free.append(&mut returned);
             }
             self.free_all(&mut surplus);
         }

@@ -4,6 +4,8 @@
 
 use core::{ffi::c_void, marker::PhantomData, ptr::NonNull};
 
+use kernel::ffi::c_int;
+
 use super::{bindings::*, field::Field};
 use crate::address::{Address, End, Port};
 
@@ -14,6 +16,10 @@ const DADDR: Field<u32> = Field::new(SK_DADDR_OFFSET, SK_DADDR_SIZE);
 const DPORT: Field<u16> = Field::new(SK_DPORT_OFFSET, SK_DPORT_SIZE);
 const V6_DADDR: Field<[u64; 2]> = Field::new(SK_V6_DADDR_OFFSET, SK_V6_DADDR_SIZE);
 const IS_MPTCP: Field<u8> = Field::new(TCP_IS_MPTCP_OFFSET, TCP_IS_MPTCP_SIZE);
+const BOUND_DEV_IF: Field<i32> = Field::new(SK_BOUND_DEV_IF_OFFSET, SK_BOUND_DEV_IF_SIZE);
+const COPIED_SEQ: Field<u32> = Field::new(TCP_COPIED_SEQ_OFFSET, TCP_COPIED_SEQ_SIZE);
+const RCV_ISN: Field<u32> = Field::new(TCP_REQUEST_RCV_ISN_OFFSET, TCP_REQUEST_RCV_ISN_SIZE);
+const WAIT_PENDING: Field<c_int> = Field::new(SK_WAIT_PENDING_OFFSET, SK_WAIT_PENDING_SIZE);
 const RCV_SADDR: Field<u32> = Field::new(SK_RCV_SADDR_OFFSET, SK_RCV_SADDR_SIZE);
 const NUM: Field<u16> = Field::new(SK_NUM_OFFSET, SK_NUM_SIZE);
 const V6_RCV_SADDR: Field<[u64; 2]> = Field::new(SK_V6_RCV_SADDR_OFFSET, SK_V6_RCV_SADDR_SIZE);
@@ -63,8 +69,8 @@ impl<'a> Sock<'a> {
 
     #[inline(always)]
     fn read<T: Copy>(self, field: &Field<T>) -> T {
-        // SAFETY: By the invariant. All fields above are of `struct sock`, but one of `struct tcp_sock`,
-        // which begins with it.
+        // SAFETY: By the invariant. Fields above that are not of what all sockets and requests have in
+        // common are asked of those that have them.
         unsafe { field.read(self.pointer.as_ptr()) }
     }
 
@@ -138,6 +144,35 @@ impl<'a> Sock<'a> {
         let state = u32::from(self.read(&STATE));
         self.read(&DPORT) != 0
             && (ended_too() || (state != TOA_TCP_CLOSE && state != TOA_TCP_SYN_SENT))
+    }
+
+    /// The network device that it is bound to, zero if to none.
+    #[inline(always)]
+    pub(super) fn device(self) -> i32 {
+        self.read(&BOUND_DEV_IF)
+    }
+
+    /// Whether its connection has ended.
+    #[inline(always)]
+    pub(crate) fn is_closed(self) -> bool {
+        u32::from(self.read(&STATE)) == TOA_TCP_CLOSE
+    }
+
+    /// Whether `tcp_disconnect()` refuses, because somebody waits in the socket. Newer kernels do not.
+    #[inline(always)]
+    pub(super) fn refuses_to_disconnect(self) -> bool {
+        TOA_HAS_WAIT_PENDING != 0 && self.read(&WAIT_PENDING) != 0
+    }
+
+    /// The sequence number of the SYN that a connection began with, of which nothing was read yet. To be
+    /// asked of TCP sockets alone.
+    pub(crate) fn syn_sequence(self) -> u32 {
+        self.read(&COPIED_SEQ).wrapping_sub(1)
+    }
+
+    /// The same of the request that a connection is made from. To be asked of those alone.
+    pub(crate) fn request_sequence(self) -> u32 {
+        self.read(&RCV_ISN)
     }
 
     /// Whether the socket carries data of an MPTCP socket. To be asked of TCP sockets alone.

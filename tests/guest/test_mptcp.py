@@ -2,8 +2,11 @@
 """Listeners opened for MPTCP, which Go programs have by default, and MPTCP clients played by hand."""
 
 import errno
+import hashlib
+import subprocess
 from socket import AF_INET, AF_INET6
 
+import module
 import net
 from case import name
 from mptcp import MptcpCase
@@ -12,6 +15,7 @@ from syscalls import disconnect
 
 CLIENT4 = ("198.51.100.7", 40123)
 CLIENT6 = ("2001:db8::7", 40123)
+OTHER4 = ("203.0.113.9", 50234)
 
 
 class Mptcp(MptcpCase):
@@ -97,3 +101,32 @@ class MptcpIpv6(Mptcp):
 
 class MptcpIpv4OnIpv6Socket(Mptcp):
     family, client, segments = AF_INET6, CLIENT4, AF_INET
+
+
+class Join(MptcpCase):
+    """Further subflows of a connection, whose segments balancers tag like any other's."""
+
+    def join(self, key, code, options):
+        """Asks to join the connection of the server's key, and answers its challenge with `code`."""
+        token = hashlib.sha256(key).digest()[:4]
+        remote = self.remote(self.listener, self.segments)
+        remote.syn(b"\x1e\x0c\x10\x01" + token + b"ours")
+        remote.ack(b"\x1e\x18\x10\x00" + code + options)
+        return remote
+
+    def test_one_that_fails_leaves_no_record(self):
+        subprocess.run(["ip", "mptcp", "limits", "set", "subflow", "4"], check=True)
+        remote, key = self.syn_mptcp()
+        remote.ack(b"\x1e\x14\x01\x01" + self.KEY + key + toa(*CLIENT4))
+        connection = self.accept(self.listener, remote)
+        self.assertTrue(self.is_mptcp(connection.socket))
+        # The kernel takes subflows once data has shown that the peer means it.
+        remote.ack(net.pad(self.first_data(key, b"hello")), b"hello")
+        self.assertEqual(connection.socket.recv(5), b"hello")
+
+        before = module.stats().total("records_live")
+        for _ in range(3):
+            joining = self.join(key, bytes(20), toa(*OTHER4))
+            joining.expect(net.RST)
+        self.assertEqual(module.stats().total("records_live"), before)
+        self.assert_shows(connection, *CLIENT4)

@@ -354,6 +354,22 @@ class CookieIpv4(SynCase):
             remote.ack()
         self.complete(remote)
 
+    def test_option_of_another_syn_from_there_is_not_ours(self):
+        remote = self.listen_and_begin()
+        remote.syn()
+        # Somebody who can send in the balancer's name begins a connection of the same ends, whose client
+        # is kept, for the server has room again, and gives it up.
+        self.sysctl("net.ipv4.tcp_syncookies", 1)
+        forger = net.Remote(self.tun, remote.server, *remote.name)
+        forger.seq = (remote.seq + 1_000_000) % 2**32
+        with self.assert_counts(option_254=1, syn_kept=1):
+            forger.send(SYN, toa(*self.other))
+            forger.acked = (forger.expect(SYN | ACK).seq + 1) % 2**32
+        forger.rst()
+        # What comes for both goes to the first again.
+        self.tun.remotes[remote.name, remote.server] = remote
+        self.complete(remote)
+
     def test_option_of_the_ack_counts(self):
         remote = self.listen_and_begin()
         remote.syn(toa(*self.other))
