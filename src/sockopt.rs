@@ -14,7 +14,7 @@ use crate::{
     linux::{
         preempt,
         sock::Sock,
-        sockopt::{OnGetSockOpt, SockOpts, UserBuffer},
+        sockopt::{self, OnGetSockOpt, SockOpts, UserBuffer},
         uapi,
     },
     option::Service,
@@ -201,7 +201,7 @@ impl Answerer {
             uapi::TOA_SO_GET_LOOKUP => {
                 at_least(size_of::<uapi::toa_nat64_peer>())?;
                 if !sk.is_connected(|| false) {
-                    return Err(code::ENOTCONN);
+                    return Err(sockopt::not_connected());
                 }
                 let known = self.known(sk).ok_or(EINVAL)?;
                 if !known.record.is_ipv6() || known.record.peer().address.is_ipv6() {
@@ -235,7 +235,7 @@ impl Answerer {
                 at_least(size_of::<uapi::v6vtoa_get_vs>())?;
                 (service_any(service()?), 0)
             }
-            _ => return Err(code::ENOPROTOOPT),
+            _ => return Err(sockopt::no_such_option()),
         };
         structure.write(user, offset)?;
         Ok(offset + structure.size)

@@ -50,8 +50,6 @@ codes! {
     EEXIST = 17: "File exists."
     ENODEV = 19: "No such device."
     EINVAL = 22: "Invalid argument."
-    ENOPROTOOPT = 92: "Protocol not available."
-    ENOTCONN = 107: "Transport endpoint is not connected."
 }
 
 impl Error {

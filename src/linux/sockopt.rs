@@ -15,6 +15,16 @@ use kernel::{
 
 use super::{bindings, printk, sock::Sock};
 
+/// `ENOTCONN`, which not every kernel's crate has a name for.
+pub(crate) fn not_connected() -> Error {
+    Error::from_errno(-(bindings::TOA_ENOTCONN as c_int))
+}
+
+/// `ENOPROTOOPT`, which not every kernel's crate has a name for.
+pub(crate) fn no_such_option() -> Error {
+    Error::from_errno(-(bindings::TOA_ENOPROTOOPT as c_int))
+}
+
 /// Options that a module answers.
 pub(crate) trait OnGetSockOpt: Send + Sync {
     /// Which, in two ranges.
