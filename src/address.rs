@@ -48,7 +48,7 @@ impl Address {
 
     /// Its bytes, in network byte order.
     pub(crate) fn octets(self) -> [u8; 16] {
-        u128::from_be(Ipv6Addr::from(self).into()).to_ne_bytes()
+        Ipv6Addr::from(self).octets()
     }
 }
 
