@@ -8,6 +8,7 @@
 #   make demo            see it work: a balancer and nginx in a virtual machine
 #   make test            check, host tests, and the real thing on a few kernels (root, Debian)
 #   make test-all        the same on every kernel of the lab
+#   make test-debug      the same on a kernel that looks for mistakes (KASAN, lockdep, kmemleak and more)
 #   make fuzz            throw bytes at the parsers for a minute each; FUZZ="runs=1000000 option" or the like
 #   make bench           what the module costs, in instructions, on kernels 7.3 and 6.12
 #   make bench-scale     the same with up to a million connections, memory, and rmmod; takes long
@@ -36,7 +37,7 @@ clean:
 demo:
 	@tests/demo/run
 
-test test-all check test-host test-guest:
+test test-all check test-host test-guest test-debug:
 	@tests/run $@
 
 fuzz:
@@ -48,5 +49,5 @@ bench:
 bench-scale bench-check bench-record:
 	@tests/bench/bench.py $(@:bench-%=--%)
 
-.PHONY: all modules metadata clean demo test test-all check test-host test-guest fuzz \
+.PHONY: all modules metadata clean demo test test-all check test-host test-guest test-debug fuzz \
 	bench bench-scale bench-check bench-record

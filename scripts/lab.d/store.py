@@ -143,14 +143,14 @@ def environment(keep=r"(?i:.*_proxy)", **more):
     )
 
 
-def logged(argv, failure, gone=None, **variables):
-    """Run a long command quietly, and show the end of what it said when it fails.
+def logged(argv, failure, gone=None, text="", **variables):
+    """Run a long command quietly, with a text to read, and show the end of what it said when it fails.
 
     If it says what matches `gone`, then it failed because the registry lacks something for good.
     """
     result = subprocess.run(
         argv,
-        stdin=subprocess.DEVNULL,
+        input=text.encode(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=environment(**variables),

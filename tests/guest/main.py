@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs the tests of toa.ko inside a guest that may be broken.
 
-usage: main.py [--without-module] [NAME...]
+usage: main.py [--without-module] [--locks] [--leaks] [NAME...]
 
 Each NAME selects a file (test_NAME.py), or the tests that have it in their name, which is printed as
 "file: class: test". Without any, all run. The exit status is 0 only if none failed.
 
 --without-module shows that the tests can fail: the module is not loaded, and a test that passes all
 the same counts as a failure. Tests that load the module themselves are left out.
+
+On kernels that look for mistakes, each adds a test at the end: --locks, that lockdep still does, for it
+stops at its first complaint; --leaks, that nothing has leaked by kmemleak's account, neither with the
+module still loaded nor after it is gone.
 """
 
 import argparse
@@ -21,6 +25,7 @@ import time
 import traceback
 import unittest
 
+import leaks
 import module
 from syscalls import IPPROTO_MPTCP
 
@@ -110,9 +115,24 @@ class Result(unittest.TestResult):
             self.problems.append(problem)
 
 
+class Afterwards(unittest.TestCase):
+    """What a kernel that looks for mistakes has to say when all is over."""
+
+    def test_locks_are_still_watched(self):
+        with open("/proc/lockdep_stats") as file:
+            self.assertRegex(file.read(), r"debug_locks: +1\n")
+
+    def test_nothing_has_leaked(self):
+        report = leaks.found()
+        module.unload()
+        self.assertEqual(report + leaks.found(), "")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--without-module", action="store_true")
+    parser.add_argument("--locks", action="store_true")
+    parser.add_argument("--leaks", action="store_true")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     module.absent = arguments.without_module
@@ -131,6 +151,11 @@ def main():
             about = [test for test in tests if feature in title(test).lower()]
             tests = [test for test in tests if test not in about]
             print(f"This kernel has no {feature}, which leaves out {len(about)} tests of it.")
+
+    if arguments.locks:
+        tests.append(Afterwards("test_locks_are_still_watched"))
+    if arguments.leaks:
+        tests.append(Afterwards("test_nothing_has_leaked"))
 
     started = time.monotonic()
     result = Result()
