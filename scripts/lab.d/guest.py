@@ -133,12 +133,12 @@ def emulator(home, release, options):
     ]
 
 
-def follow(process, timeout, console):
+def follow(process, options, console):
     """Copy the command's output to stdout until the guest ends; false if it takes too long."""
     start = time.monotonic()
-    deadlines = [start + timeout]
-    if timeout > BOOT_PATIENCE:
-        deadlines.append(start + BOOT_PATIENCE)
+    deadlines = [start + options.timeout]
+    if options.timeout > options.patience:
+        deadlines.append(start + options.patience)
     source = process.stdout.fileno()
     while deadlines:
         left = max(0, deadlines[-1] - time.monotonic())
@@ -165,11 +165,11 @@ def attend_shell(argv, **streams):
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
 
 
-def attend_command(argv, timeout, console, **streams):
+def attend_command(argv, options, console, **streams):
     """Run the emulator to its end; false if it takes too long."""
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **streams)
     try:
-        return follow(process, timeout, console)
+        return follow(process, options, console)
     finally:
         process.kill()
         process.wait()
@@ -208,12 +208,15 @@ def show(console, log):
 
 
 def boot(home, release, root, checkout, options):
-    """Boot the kernel unpacked in home, run the command or a shell, and return its exit status."""
+    """Boot the kernel unpacked in home, run the command or a shell, and return its exit status.
+
+    The options are those of the command line, and `patience`, in which the kernel is to reach init.
+    """
     for _ in range(BOOT_TRIES):
         try:
             return boot_once(home, release, root, checkout, options)
         except StuckBoot:
-            say(f"the emulator did not boot the guest within {BOOT_PATIENCE} s")
+            say(f"the emulator did not boot the guest within {options.patience} s")
     raise GuestFailure(f"the guest did not boot in {BOOT_TRIES} tries")
 
 
@@ -248,7 +251,7 @@ def boot_once(home, release, root, checkout, options):
         }
         in_time = True
         if options.command:
-            in_time = attend_command(argv, options.timeout, directory / "console", **streams)
+            in_time = attend_command(argv, options, directory / "console", **streams)
         else:
             attend_shell(argv, **streams)
         console = read_lines(directory / "console")
