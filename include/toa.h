@@ -46,6 +46,9 @@
 #if defined(CONFIG_X86_64) && !defined(CONFIG_SMP)
 #error "toa needs a kernel with CONFIG_SMP"
 #endif
+#ifdef CONFIG_CPU_BIG_ENDIAN
+#error "toa needs a little-endian kernel"
+#endif
 
 /*
  * Where the fields we read lie. The offset and the size come from the C compiler, so that no
@@ -96,25 +99,29 @@ enum toa_field {
 	TOA_FIELD(TRACEPOINT_KEY_ENABLED, struct tracepoint, TOA_KEY.enabled),
 };
 
-/*
- * Registers as an ftrace callback gets them: what the traced function was called with. Kernels have
- * wrapped struct pt_regs in ever more opaque types.
- */
-#if defined(arch_ftrace_regs)
-#define TOA_REGS struct __arch_ftrace_regs, regs.
-#elif defined(CONFIG_DYNAMIC_FTRACE_WITH_ARGS)
-#define TOA_REGS struct ftrace_regs, regs.
-#else
-#define TOA_REGS struct pt_regs,
-#endif
-#define TOA_REGISTER(name, register) TOA_REGISTER_IN(name, TOA_REGS register)
-#define TOA_REGISTER_IN(name, ...) TOA_FIELD(name, __VA_ARGS__)
-
-/* Under one name for Rust: what the fourth parameter of a callback points to. */
+/* Under one name for Rust: what the fourth parameter of an ftrace callback points to. */
 #ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS
 typedef struct ftrace_regs toa_ftrace_regs;
 #else
 typedef struct pt_regs toa_ftrace_regs;
+#endif
+
+/*
+ * The registers in it: what the traced function was called with. Kernels have wrapped them in ever
+ * more opaque types.
+ */
+#ifdef arch_ftrace_regs
+#define TOA_REGS struct __arch_ftrace_regs
+#else
+#define TOA_REGS toa_ftrace_regs
+#endif
+
+#ifdef CONFIG_X86_64
+/* At the bottom is a struct pt_regs. */
+#ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS
+#define TOA_REGISTER(name, register) TOA_FIELD(name, TOA_REGS, regs.register)
+#else
+#define TOA_REGISTER(name, register) TOA_FIELD(name, TOA_REGS, register)
 #endif
 
 enum toa_register {
@@ -127,6 +134,17 @@ enum toa_register {
 	TOA_REGISTER(REGS_SP, sp),
 	TOA_REGISTER(REGS_IP, ip),
 };
+#endif
+
+#ifdef CONFIG_ARM64
+enum toa_register {
+	/* x0 to x7 of the array, which has x8 too. */
+	REGS_ARGS_OFFSET = offsetof(TOA_REGS, regs),
+	REGS_ARGS_SIZE = 8 * sizeof(((TOA_REGS *)0)->regs[0]),
+	TOA_FIELD(REGS_PC, TOA_REGS, pc),
+	TOA_FIELD(THREAD_PREEMPT_COUNT, struct thread_info, preempt_count),
+};
+#endif
 
 /*
  * Before it had registers for all callbacks, ftrace saved them on request alone, and a callback
@@ -188,7 +206,6 @@ unsigned long rust_helper_copy_to_user(void *to, const void *from, unsigned long
 unsigned int rust_helper_cpumask_next_online(int cpu);
 unsigned int rust_helper_cpumask_next_possible(int cpu);
 void rust_helper_get_random_bytes(void *to, size_t length);
-bool rust_helper_in_interrupt(void);
 void rust_helper_init_work(struct work_struct *work, work_func_t func);
 bool rust_helper_is_live(void);
 void *rust_helper_kmem_cache_alloc(struct kmem_cache *cache);
@@ -200,8 +217,7 @@ void rust_helper_local_irq_restore(unsigned long flags);
 bool rust_helper_limited(unsigned int warning);
 unsigned int rust_helper_nr_cpu_ids(void);
 void *rust_helper_per_cpu_ptr(void *ptr, unsigned int cpu);
-void rust_helper_preempt_disable(void);
-void rust_helper_preempt_enable(void);
+void rust_helper_preempt_schedule_notrace(void);
 void rust_helper_printk(const char *level, int length, const char *text);
 struct proc_dir_entry *rust_helper_proc_net(struct net *net);
 void rust_helper_queue_unbound_work(struct work_struct *work);

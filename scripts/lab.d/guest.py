@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from store import environment, in_root, say, scratch, temporary_directory
@@ -25,7 +26,22 @@ STRICT = (
 )
 
 # The crypto self-tests take half a second of every boot and concern nothing here.
-BOOT = "console=ttyS0 rootfstype=virtiofs root=root ro init=/lab/init cryptomgr.notests"
+BOOT = "rootfstype=virtiofs root=root ro init=/lab/init cryptomgr.notests"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the emulator is for an architecture."""
+
+    emulator: str
+    board: str
+    console: str  # the kernel's name for -serial
+
+
+MACHINES = {
+    "amd64": Machine("qemu-system-x86_64", "pc", "ttyS0"),
+    "arm64": Machine("qemu-system-aarch64", "virt", "ttyAMA0"),
+}
 
 # What a kernel says when something is wrong, whether or not it goes on.
 TROUBLE = re.compile(
@@ -101,12 +117,13 @@ def servers(listeners):
     )
 
 
-def emulator(home, release, options):
+def emulator(home, release, arch, options):
     """The command line of QEMU.
 
     thread=single: with several threads QEMU mis-executes code that another CPU is patching, and
     ftrace patches code.
     """
+    machine = MACHINES[arch]
     devices = []
     for tag, _, _ in SHARES:
         devices += ["-chardev", f"socket,id={tag},path=/run/{tag}.sock"]
@@ -120,12 +137,12 @@ def emulator(home, release, options):
     if (home / f"boot/initrd-{release}").exists():
         devices += ["-initrd", f"/kernel/boot/initrd-{release}"]
     return [
-        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *(machine.emulator, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-accel", "tcg,thread=single", "-cpu", "max", "-smp", str(options.cpus)),
-        *("-machine", "pc,memory-backend=memory", "-m", options.memory),
+        *("-machine", f"{machine.board},memory-backend=memory", "-m", options.memory),
         *("-object", f"memory-backend-memfd,id=memory,size={options.memory},share=on"),
         *("-kernel", f"/kernel/boot/vmlinuz-{release}"),
-        *("-append", f"{BOOT} {STRICT} {' '.join(options.append)}"),
+        *("-append", f"console={machine.console} {BOOT} {STRICT} {' '.join(options.append)}"),
         *("-serial", "file:/run/console"),
         *("-device", "virtio-serial-pci", *devices),
         *("-chardev", "file,id=status,path=/run/status"),
@@ -207,20 +224,21 @@ def show(console, log):
     sys.stderr.writelines(console[start : start + SHOWN_AT_MOST])
 
 
-def boot(home, release, root, checkout, options):
+def boot(home, release, arch, host, root, checkout, options):
     """Boot the kernel unpacked in home, run the command or a shell, and return its exit status.
 
-    The options are those of the command line, and `patience`, in which the kernel is to reach init.
+    The emulator is in the root `host`, the guest's files are those of `root`. The options are those of
+    the command line, and `patience`, in which the kernel is to reach init.
     """
     for _ in range(BOOT_TRIES):
         try:
-            return boot_once(home, release, root, checkout, options)
+            return boot_once(home, release, arch, host, root, checkout, options)
         except StuckBoot:
             say(f"the emulator did not boot the guest within {options.patience} s")
     raise GuestFailure(f"the guest did not boot in {BOOT_TRIES} tries")
 
 
-def boot_once(home, release, root, checkout, options):
+def boot_once(home, release, arch, host, root, checkout, options):
     """Boot, once: see boot()."""
     with temporary_directory() as directory, contextlib.ExitStack() as stack:
         share = prepare(directory, checkout / "scripts/guest-init", options)
@@ -241,9 +259,9 @@ def boot_once(home, release, root, checkout, options):
             "-c",
             servers(listeners) + 'exec "$@"',
             "lab",
-            *emulator(home, release, options),
+            *emulator(home, release, arch, options),
         ]
-        argv = in_root(root, mounts, start)
+        argv = in_root(host, mounts, start)
         streams = {
             "stderr": log,
             "env": environment(),

@@ -39,6 +39,16 @@ class Root:
     more_suites: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ForeignRoot(Root):
+    """A userland of another architecture, whose programs this machine cannot run.
+
+    Its packages are unpacked and no more, and those that are essential have to be asked for.
+    """
+
+    arch: str = ""
+
+
 def say(text):
     print(f"lab: {text}", file=sys.stderr, flush=True)
 
@@ -183,6 +193,17 @@ def need_mmdebstrap():
         )
 
 
+# Makes what maintainer scripts would have made.
+UNPACKED = 'cd "$1" && for n in passwd group; do cp usr/share/base-passwd/$n.master etc/$n; done && ln -s mawk usr/bin/awk'
+
+
+def variant(root):
+    """The words for mmdebstrap that tell a foreign root from others, up to where hooks are named."""
+    if isinstance(root, ForeignRoot):
+        return ["--variant=extract", f"--architectures={root.arch}", f"--extract-hook={UNPACKED}", "--extract-hook"]
+    return ["--variant=apt", "--customize-hook"]
+
+
 def root_path(root):
     hook = (SCRIPTS / "root-hook").read_text()
     return CACHE / "roots" / f"{root.name}-{digest(root, hook)}"
@@ -195,12 +216,12 @@ def ensure_root(root):
         need_mmdebstrap()
         mmdebstrap = [
             "mmdebstrap",
-            "--variant=apt",
             '--aptopt=APT::Install-Recommends "false"',
             # Mirrors of development suites lag, by more than the suite's index is said to be valid.
             '--aptopt=Acquire::Check-Valid-Until "false"',
             "--include=" + ",".join(root.packages.split()),
-            f"--customize-hook={SCRIPTS / 'root-hook'}",
+            *variant(root),
+            SCRIPTS / "root-hook",
             root.suite,
             directory,
         ]

@@ -32,5 +32,13 @@ mod bindings {
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     // SAFETY: The instruction raises an exception and does not return.
-    unsafe { core::arch::asm!("ud2", options(noreturn, nostack)) }
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        core::arch::asm!("ud2", options(noreturn, nostack))
+    }
+    // SAFETY: As above; the number is the kernel's for a bug.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        core::arch::asm!("brk 0x800", options(noreturn, nostack))
+    }
 }

@@ -11,6 +11,9 @@ rust-src := $(or $(RUST_LIB_SRC),$(shell MAKEFLAGS= $(RUSTC) --print sysroot)/li
 rustc-option = $(firstword $(foreach option,$(1),$(shell MAKEFLAGS= RUSTC_BOOTSTRAP=1 $(RUSTC) $(option) \
 	--crate-name probe --print crate-name - </dev/null >/dev/null 2>&1 && echo $(option))))
 
+# What each architecture's kernels want of the code; arch/*/Makefile of the kernel has the same by
+# other names.
+ifdef CONFIG_X86_64
 # The compiler's own bare-metal target, with what the kernel's configuration asks of indirect
 # branches. As an option the same features would draw a warning each.
 rust-features := $(if $(CONFIG_MITIGATION_RETPOLINE)$(CONFIG_RETPOLINE),+retpoline-external-thunk \
@@ -22,18 +25,32 @@ quiet_cmd_toa_target = GEN     $@
 	--target x86_64-unknown-none | sed 's/"features": "/&$(subst $(space),$(comma),$(strip \
 	$(rust-features) +soft-float)),/; s/"kind": "inline"/"kind": "none"/; /"is-builtin"/d' >$@
 
-$(own)/target.json: FORCE
+target-file := $(own)/target.json
+$(target-file): FORCE
 	+$(call if_changed,toa_target)
 
-# Small: what has to be fast says itself what to inline. Frame pointers save most of the unwind tables,
-# which take more room than the code.
-rust-flags = --target=$(own)/target.json -Zunstable-options --sysroot=/dev/null -L $(own) \
-	-Cpanic=abort -Crelocation-model=static -Ccode-model=kernel -Cno-redzone=y -Zplt=yes \
-	-Cforce-unwind-tables=n -Ccodegen-units=1 -Csymbol-mangling-version=v0 -Zfunction-sections=n \
-	-Ctarget-cpu=x86-64 -Copt-level=s -Cforce-frame-pointers=yes $(call rustc-option,-Zno-jump-tables -Cjump-tables=n) \
+# Frame pointers save most of the unwind tables, which take more room than the code.
+arch-flags = --target=$(target-file) -Ccode-model=kernel -Cno-redzone=y -Zplt=yes -Ctarget-cpu=x86-64 \
+	-Cforce-unwind-tables=n \
 	$(if $(CONFIG_X86_KERNEL_IBT),-Zcf-protection=branch) \
 	$(if $(CONFIG_MITIGATION_RETHUNK)$(CONFIG_RETHUNK),-Zfunction-return=thunk-extern) \
 	$(if $(CONFIG_CALL_PADDING),-Zpatchable-function-entry=$(CONFIG_FUNCTION_PADDING_BYTES)$(comma)$(CONFIG_FUNCTION_PADDING_BYTES))
+endif
+ifdef CONFIG_ARM64
+# Kernels that sign return addresses or keep them on a stack of their own; the second may be decided
+# at boot, by means of unwind tables.
+arch-flags = --target=aarch64-unknown-none-softfloat \
+	$(if $(CONFIG_ARM64_BTI_KERNEL),-Zbranch-protection=bti$(comma)pac-ret,$(if \
+		$(CONFIG_ARM64_PTR_AUTH_KERNEL),-Zbranch-protection=pac-ret)) \
+	$(if $(CONFIG_SHADOW_CALL_STACK),-Zfixed-x18 $(if $(CONFIG_DYNAMIC_SCS),,-Zsanitizer=shadow-call-stack)) \
+	$(if $(CONFIG_UNWIND_TABLES),-Cforce-unwind-tables=y -Zuse-sync-unwind=n,-Cforce-unwind-tables=n)
+endif
+
+# Small: what has to be fast says itself what to inline.
+rust-flags = $(arch-flags) -Zunstable-options --sysroot=/dev/null -L $(own) \
+	-Cpanic=abort -Crelocation-model=static \
+	-Ccodegen-units=1 -Csymbol-mangling-version=v0 -Zfunction-sections=n \
+	-Copt-level=s -Cforce-frame-pointers=yes $(call rustc-option,-Zno-jump-tables -Cjump-tables=n)
 
 # With `make CLIPPY=1` clippy and the kernel's own list of lints look at what is ours.
 rust-driver = $(if $(lints),$(if $(CLIPPY),$(or $(CLIPPY_DRIVER),clippy-driver),$(RUSTC)) $(lints),$(RUSTC))
@@ -46,7 +63,7 @@ quiet_cmd_toa_rlib = RUSTC   $@
 core-edition = $(shell sed -n 's/^edition = "\(.*\)"/\1/p' $(rust-src)/core/Cargo.toml)
 
 $(own)/libcore.rlib: crate-flags = --edition=$(core-edition) --crate-name core --cfg no_fp_fmt_parse --cap-lints allow
-$(own)/libcore.rlib: $(rust-src)/core/src/lib.rs $(own)/target.json FORCE
+$(own)/libcore.rlib: $(rust-src)/core/src/lib.rs $(target-file) FORCE
 	+$(call if_changed_dep,toa_rlib)
 
 # libcore's intrinsics, of which we use none: rustc asks for the crate all the same.
@@ -72,7 +89,7 @@ quiet_cmd_toa_object = RUSTC $(quiet_modtag) $@
 	--crate-type staticlib -Clto=fat --extern kernel -Zcrate-attr=no_std \
 	$(crate-features) --cfg MODULE \
 	--out-dir $(own) --emit=dep-info=$(depfile),link $< && \
-	ar p $(own)/libtoa.a $$(ar t $(own)/libtoa.a | grep '^toa\.') >$@ $(objtool-step)
+	$(AR) p $(own)/libtoa.a $$($(AR) t $(own)/libtoa.a | grep '^toa\.') >$@ $(objtool-step)
 
 $(own)/toa.o: $(obj)/src/toa.rs $(own)/libkernel.rlib $(obj)/src/linux/bindings_generated.rs FORCE
 	+$(call if_changed_dep,toa_object)

@@ -14,19 +14,7 @@ use kernel::{
     prelude::*,
 };
 
-use super::{bindings, field::Field, printk};
-
-const ARGUMENTS: [Field<usize>; 6] = [
-    Field::new(bindings::REGS_ARG0_OFFSET, bindings::REGS_ARG0_SIZE),
-    Field::new(bindings::REGS_ARG1_OFFSET, bindings::REGS_ARG1_SIZE),
-    Field::new(bindings::REGS_ARG2_OFFSET, bindings::REGS_ARG2_SIZE),
-    Field::new(bindings::REGS_ARG3_OFFSET, bindings::REGS_ARG3_SIZE),
-    Field::new(bindings::REGS_ARG4_OFFSET, bindings::REGS_ARG4_SIZE),
-    Field::new(bindings::REGS_ARG5_OFFSET, bindings::REGS_ARG5_SIZE),
-];
-const STACK_POINTER: Field<usize> = Field::new(bindings::REGS_SP_OFFSET, bindings::REGS_SP_SIZE);
-const INSTRUCTION_POINTER: Field<usize> =
-    Field::new(bindings::REGS_IP_OFFSET, bindings::REGS_IP_SIZE);
+use super::{arch, bindings, printk};
 
 /// The registers at the entry of a hooked function.
 ///
@@ -36,19 +24,12 @@ const INSTRUCTION_POINTER: Field<usize> =
 pub(super) struct Registers(*mut c_void);
 
 impl Registers {
-    /// Argument `N` of the call, as an integer register holds it or the stack.
+    /// Argument `N` of the call, as an integer register holds it or the stack. Bits above its type's
+    /// are whatever the caller left there.
     #[inline(always)]
     pub(super) fn argument<const N: usize>(&self) -> usize {
-        match ARGUMENTS.get(N) {
-            // SAFETY: By the invariant.
-            Some(register) => unsafe { *register.place(self.0) },
-            // SAFETY: By the invariant. At the entry of a function the stack has its return address,
-            // then the arguments for which there was no register.
-            None => unsafe {
-                let stack = STACK_POINTER.read(self.0) as *const usize;
-                stack.add(1 + N - ARGUMENTS.len()).read()
-            },
-        }
+        // SAFETY: By the invariant.
+        unsafe { arch::argument::<N>(self.0) }
     }
 
     /// Lets the call go to `function` instead.
@@ -60,7 +41,7 @@ impl Registers {
     #[inline(always)]
     pub(super) unsafe fn redirect(&mut self, function: *const ()) {
         // SAFETY: By the invariant; the registers are this callback's alone.
-        unsafe { INSTRUCTION_POINTER.write(self.0, function as usize) };
+        unsafe { arch::INSTRUCTION_POINTER.write(self.0, function as usize) };
     }
 }
 

@@ -60,11 +60,6 @@ void rust_helper_get_random_bytes(void *to, size_t length)
 	get_random_bytes(to, length);
 }
 
-bool rust_helper_in_interrupt(void)
-{
-	return in_interrupt();
-}
-
 void rust_helper_init_work(struct work_struct *work, work_func_t func)
 {
 	INIT_WORK(work, func);
@@ -133,14 +128,11 @@ void *rust_helper_per_cpu_ptr(void *ptr, unsigned int cpu)
 	return per_cpu_ptr((void __percpu *)(uintptr_t)ptr, cpu);
 }
 
-void rust_helper_preempt_disable(void)
+void rust_helper_preempt_schedule_notrace(void)
 {
-	preempt_disable_notrace();
-}
-
-void rust_helper_preempt_enable(void)
-{
-	preempt_enable_notrace();
+#ifdef CONFIG_PREEMPTION
+	__preempt_schedule_notrace();
+#endif
 }
 
 void rust_helper_printk(const char *level, int length, const char *text)

@@ -7,7 +7,7 @@
 
 pub(crate) mod alloc;
 #[cfg_attr(target_arch = "x86_64", path = "arch/x86_64.rs")]
-#[cfg_attr(not(target_arch = "x86_64"), path = "arch/other.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "arch/aarch64.rs")]
 mod arch;
 mod bindings;
 mod field;

@@ -13,6 +13,7 @@ import unittest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = {
     "MODULES": "y",
+    "X86_64": "y",
     "RUST": "y",
     "DYNAMIC_FTRACE_WITH_ARGS": "y",
     "RUSTC_VERSION_TEXT": '"rustc 1.85.1 (4eb161250 2025-03-15) (built from a source tarball)"',
@@ -143,6 +144,23 @@ class ToolchainTest(unittest.TestCase):
     def test_no_ftrace(self):
         self.headers(self.without("DYNAMIC_FTRACE_WITH_ARGS"))
         self.refused(self.run_script(), "CONFIG_DYNAMIC_FTRACE_WITH_ARGS")
+
+    def test_arm64(self):
+        config = {**self.without("X86_64"), "ARM64": "y"}
+        self.headers(config)
+        self.chosen(self.run_script(), "kernel's own Rust crate", own=False)
+
+    def test_arm64_without_replaceable_functions(self):
+        # Linux 5.5 to 6.1 has other hooks there.
+        config = {**self.without("X86_64"), "ARM64": "y", "DYNAMIC_FTRACE_WITH_REGS": "y"}
+        del config["DYNAMIC_FTRACE_WITH_ARGS"]
+        self.headers(config)
+        self.refused(self.run_script(), "CONFIG_DYNAMIC_FTRACE_WITH_ARGS", "arm64", "6.2")
+
+    def test_other_machines(self):
+        for config in ({"RISCV": "y"}, {"ARM64": "y", "CPU_BIG_ENDIAN": "y"}):
+            self.headers({**self.without("X86_64"), **config})
+            self.refused(self.run_script(), "x86-64", "arm64")
 
     def test_the_kernels_crate_by_force_without_rust_in_the_kernel(self):
         self.headers(self.without("RUST"))

@@ -1,11 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! x86-64: what the kernel's headers inline into C, as single instructions. The segment register GS
-//! leads to the memory of the current CPU, so that no instruction is torn by moving to another.
+//! x86-64: the registers of a hooked function, and what the kernel's headers inline into C, as single
+//! instructions. The segment register GS leads to the memory of the current CPU, so that no instruction
+//! is torn by moving to another.
 
-use core::arch::asm;
+use core::{arch::asm, ffi::c_void};
 
-use crate::linux::bindings;
+use crate::linux::{bindings, field::Field};
+
+const ARGUMENTS: [Field<usize>; 6] = [
+    Field::new(bindings::REGS_ARG0_OFFSET, bindings::REGS_ARG0_SIZE),
+    Field::new(bindings::REGS_ARG1_OFFSET, bindings::REGS_ARG1_SIZE),
+    Field::new(bindings::REGS_ARG2_OFFSET, bindings::REGS_ARG2_SIZE),
+    Field::new(bindings::REGS_ARG3_OFFSET, bindings::REGS_ARG3_SIZE),
+    Field::new(bindings::REGS_ARG4_OFFSET, bindings::REGS_ARG4_SIZE),
+    Field::new(bindings::REGS_ARG5_OFFSET, bindings::REGS_ARG5_SIZE),
+];
+const STACK_POINTER: Field<usize> = Field::new(bindings::REGS_SP_OFFSET, bindings::REGS_SP_SIZE);
+
+/// The register that says where a call goes on.
+pub(in crate::linux) const INSTRUCTION_POINTER: Field<usize> =
+    Field::new(bindings::REGS_IP_OFFSET, bindings::REGS_IP_SIZE);
+
+/// Argument `N` of a call, which was in a register or on the stack.
+///
+/// # Safety
+///
+/// `registers` are those that ftrace saved at the entry of a function with so many arguments.
+#[inline(always)]
+pub(in crate::linux) unsafe fn argument<const N: usize>(registers: *const c_void) -> usize {
+    match ARGUMENTS.get(N) {
+        // SAFETY: By the contract.
+        Some(register) => unsafe { *register.place(registers) },
+        // SAFETY: By the contract. At the entry of a function the stack has its return address,
+        // then the arguments for which there was no register.
+        None => unsafe {
+            let stack = STACK_POINTER.read(registers) as *const usize;
+            stack.add(1 + N - ARGUMENTS.len()).read()
+        },
+    }
+}
 
 extern "C" {
     /// Where a CPU has its count of reasons not to be preempted (helpers.c).

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! arm64: the registers of a hooked function, and what the kernel's headers inline into C. Where a CPU
+//! has its own memory depends on how the machine was booted, and the kernel patches that into its code:
+//! such things are calls of helpers.c. A thread has its preemption count in itself.
+
+use core::{
+    arch::asm,
+    ffi::c_void,
+    sync::atomic::{compiler_fence, Ordering},
+};
+
+use crate::linux::{bindings, field::Field};
+
+const ARGUMENTS: Field<[usize; 8]> =
+    Field::new(bindings::REGS_ARGS_OFFSET, bindings::REGS_ARGS_SIZE);
+
+/// The register that says where a call goes on.
+pub(in crate::linux) const INSTRUCTION_POINTER: Field<usize> =
+    Field::new(bindings::REGS_PC_OFFSET, bindings::REGS_PC_SIZE);
+
+/// The thread's count of reasons not to be preempted, in the low half, and in the high half zero if
+/// another wants to run.
+const PREEMPT_COUNT: Field<u64> = Field::new(
+    bindings::THREAD_PREEMPT_COUNT_OFFSET,
+    bindings::THREAD_PREEMPT_COUNT_SIZE,
+);
+
+/// Argument `N` of a call, of those that are in registers.
+///
+/// # Safety
+///
+/// `registers` are those that ftrace saved at the entry of a function with so many arguments.
+#[inline(always)]
+pub(in crate::linux) unsafe fn argument<const N: usize>(registers: *const c_void) -> usize {
+    const { assert!(N < 8) };
+    // SAFETY: By the contract; the array has such an element.
+    unsafe { ARGUMENTS.place(registers).cast::<usize>().add(N).read() }
+}
+
+/// Adds one to element `INDEX` of an array of the current CPU's (`this_cpu_inc`); any context.
+///
+/// # Safety
+///
+/// `array` is an address of the per-CPU allocator's, and the array has such an element.
+#[inline(always)]
+pub(in crate::linux) unsafe fn this_cpu_inc<const INDEX: usize>(array: *mut usize) {
+    // SAFETY: By the contract.
+    unsafe { bindings::rust_helper_this_cpu_add(array.wrapping_add(INDEX), 1) };
+}
+
+/// Takes one from element `INDEX` of an array of the current CPU's (`this_cpu_dec`); any context.
+///
+/// # Safety
+///
+/// As [`this_cpu_inc`].
+#[inline(always)]
+pub(in crate::linux) unsafe fn this_cpu_dec<const INDEX: usize>(array: *mut usize) {
+    // SAFETY: By the contract.
+    unsafe { bindings::rust_helper_this_cpu_add(array.wrapping_add(INDEX), usize::MAX) };
+}
+
+/// Reads a word of the current CPU's (`this_cpu_read`); any context.
+///
+/// # Safety
+///
+/// `word` is an address of the per-CPU allocator's.
+#[inline(always)]
+pub(in crate::linux) unsafe fn this_cpu_read(word: *const usize) -> usize {
+    // SAFETY: By the contract.
+    unsafe { bindings::rust_helper_this_cpu_read(word) }
+}
+
+/// Writes a word of the current CPU's (`this_cpu_write`); any context.
+///
+/// # Safety
+///
+/// As [`this_cpu_read`].
+#[inline(always)]
+pub(in crate::linux) unsafe fn this_cpu_write(word: *mut usize, value: usize) {
+    // SAFETY: By the contract.
+    unsafe { bindings::rust_helper_this_cpu_write(word, value) };
+}
+
+/// The current thread (`current_thread_info`).
+#[inline(always)]
+fn current() -> *mut c_void {
+    let thread;
+    // SAFETY: The kernel keeps the address of the thread in this register, and a thread sees no other's.
+    unsafe {
+        asm!("mrs {}, sp_el0", out(reg) thread, options(pure, nomem, nostack, preserves_flags));
+    }
+    thread
+}
+
+/// Whether softirqs cannot run on the current CPU (`in_interrupt`); any context.
+#[inline(always)]
+pub(in crate::linux) fn in_interrupt() -> bool {
+    // SAFETY: The current thread lives.
+    let count = unsafe { PREEMPT_COUNT.read(current()) };
+    count as u32 & bindings::TOA_INTERRUPT_MASK != 0
+}
+
+/// What undoes [`preempt_disable`]: nothing beside the thread.
+pub(in crate::linux) type Preemption = ();
+
+/// Adds to the thread's count, as the kernel does: what interrupts add they have taken back when they
+/// end, so that nothing is lost between reading and writing. The high half is not written.
+#[inline(always)]
+fn add(number: u32) {
+    let count = PREEMPT_COUNT.place(current()).cast::<u32>().cast_mut();
+    // SAFETY: The current thread lives, and its count is little-endian (include/toa.h).
+    unsafe { count.write_volatile(count.read_volatile().wrapping_add(number)) };
+}
+
+/// Keeps the thread on its CPU, and the CPU from another thread (`preempt_disable`); any context.
+/// Nests.
+#[inline(always)]
+pub(in crate::linux) fn preempt_disable() -> Preemption {
+    if bindings::TOA_PREEMPTION != 0 {
+        add(1);
+        compiler_fence(Ordering::SeqCst);
+    }
+}
+
+/// Undoes [`preempt_disable`] (`preempt_enable`).
+///
+/// # Safety
+///
+/// Comes once for each call of that.
+#[inline(always)]
+pub(in crate::linux) unsafe fn preempt_enable((): Preemption) {
+    if bindings::TOA_PREEMPTION == 0 {
+        return;
+    }
+    compiler_fence(Ordering::SeqCst);
+    add(1_u32.wrapping_neg());
+    // SAFETY: The current thread lives. It is read after the count was written: an interrupt before that
+    // cannot have preempted the thread, one after it has if need be.
+    if unsafe { PREEMPT_COUNT.read(current()) } == 0 {
+        // SAFETY: Preemption is on and may happen.
+        unsafe { bindings::rust_helper_preempt_schedule_notrace() };
+    }
+}
