@@ -24,7 +24,7 @@ def has(*options):
 
 def relocations(module=MODULE):
     """The kinds of relocations."""
-    return set(re.findall(r"R_[A-Z0-9_]+", output("readelf", "-rW", module)))
+    return set(re.findall(r"\bR_(?:X86_64|AARCH64)_\w+", output("readelf", "-rW", module)))
 
 
 def instructions(module=MODULE):

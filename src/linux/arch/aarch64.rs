@@ -101,14 +101,18 @@ pub(in crate::linux) fn in_interrupt() -> bool {
     count as u32 & bindings::TOA_INTERRUPT_MASK != 0
 }
 
-/// What undoes [`preempt_disable`]: nothing beside the thread.
-pub(in crate::linux) type Preemption = ();
+/// What undoes [`preempt_disable`]: the thread.
+pub(in crate::linux) type Preemption = *mut c_void;
 
-/// Adds to the thread's count, as the kernel does: what interrupts add they have taken back when they
+/// Adds to a thread's count, as the kernel does: what interrupts add they have taken back when they
 /// end, so that nothing is lost between reading and writing. The high half is not written.
+///
+/// # Safety
+///
+/// `thread` is the current thread.
 #[inline(always)]
-fn add(number: u32) {
-    let count = PREEMPT_COUNT.place(current()).cast::<u32>().cast_mut();
+unsafe fn add(thread: Preemption, number: u32) {
+    let count = PREEMPT_COUNT.place(thread).cast::<u32>().cast_mut();
     // SAFETY: The current thread lives, and its count is little-endian (include/toa.h).
     unsafe { count.write_volatile(count.read_volatile().wrapping_add(number)) };
 }
@@ -117,28 +121,34 @@ fn add(number: u32) {
 /// Nests.
 #[inline(always)]
 pub(in crate::linux) fn preempt_disable() -> Preemption {
+    let thread = current();
     if bindings::TOA_PREEMPTION != 0 {
-        add(1);
+        // SAFETY: It is the current thread.
+        unsafe { add(thread, 1) };
         compiler_fence(Ordering::SeqCst);
     }
+    thread
 }
 
 /// Undoes [`preempt_disable`] (`preempt_enable`).
 ///
 /// # Safety
 ///
-/// Comes once for each call of that.
+/// Comes once for each call of that, with what it returned.
 #[inline(always)]
-pub(in crate::linux) unsafe fn preempt_enable((): Preemption) {
+pub(in crate::linux) unsafe fn preempt_enable(thread: Preemption) {
     if bindings::TOA_PREEMPTION == 0 {
         return;
     }
     compiler_fence(Ordering::SeqCst);
-    add(1_u32.wrapping_neg());
-    // SAFETY: The current thread lives. It is read after the count was written: an interrupt before that
-    // cannot have preempted the thread, one after it has if need be.
-    if unsafe { PREEMPT_COUNT.read(current()) } == 0 {
-        // SAFETY: Preemption is on and may happen.
-        unsafe { bindings::rust_helper_preempt_schedule_notrace() };
+    // SAFETY: By the contract it is the current thread.
+    unsafe { add(thread, 1_u32.wrapping_neg()) };
+    // Read after the count was written: an interrupt before that cannot have preempted the thread, and
+    // one after it has if need be.
+    // SAFETY: The current thread lives. When the function is called preemption is on and may happen.
+    unsafe {
+        if PREEMPT_COUNT.read(thread) == 0 {
+            bindings::rust_helper_preempt_schedule_notrace();
+        }
     }
 }
