@@ -49,7 +49,7 @@ FEATURES = {
 }
 
 # Their subject is the loading itself.
-LOADING = ("lifecycle", "neighbours", "policy")
+LOADING = ("check", "lifecycle", "neighbours", "policy")
 
 
 def theme(test):
