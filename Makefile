@@ -4,6 +4,7 @@
 #   make KDIR=DIR        build it for the kernel whose headers are in DIR
 #   make CRATE=own       build it with the small crate in src/kernel even where the kernel has Rust
 #   make CRATE=kernel    build it with the kernel's own Rust crate, or say why that cannot be
+#   make man             the man pages toa-check(8) and toa(4), with pandoc, in build/man
 #   make metadata        regenerate the kernel's Rust metadata where the headers lack it
 #   make demo            see it work: a balancer and nginx in a virtual machine
 #   make test            check, host tests, and the real thing on a few kernels (root, Debian)
@@ -34,6 +35,14 @@ metadata:
 clean:
 	@$(MAKE) -C $(KDIR) M=$(CURDIR) clean
 
+man: $(patsubst scripts/doc/%.md,build/man/%,$(wildcard scripts/doc/*.[0-9].md))
+
+# Without smart, quotes and dashes are those that people type.
+build/man/%: scripts/doc/%.md
+	@command -v pandoc >/dev/null || { echo "toa: no pandoc (package pandoc)" >&2; exit 1; }
+	@mkdir -p $(@D)
+	@pandoc --standalone --from markdown-smart --to man -o $@ $<
+
 demo:
 	@tests/demo/run
 
@@ -49,5 +58,6 @@ bench:
 bench-scale bench-check bench-record:
 	@tests/bench/bench.py $(@:bench-%=--%)
 
-.PHONY: all modules metadata clean demo test test-all check test-host test-guest test-debug fuzz \
+.PHONY: all modules metadata clean demo test test-all check test-host test-guest test-debug \
+	man fuzz \
 	bench bench-scale bench-check bench-record
