@@ -286,9 +286,11 @@ class Sights(CheckCase):
 
     def test_file(self):
         self.assert_line(self.look(), "warn", "file", "after a reboot", "make install")
-        for name, compress in (("toa.ko", bytes), ("toa.ko.xz", lzma.compress), ("toa.ko.gz", gzip.compress)):
+        whole = pathlib.Path(module.PATH).read_bytes()
+        for name, data in (
+            ("toa.ko", whole), ("toa.ko.xz", lzma.compress(whole, preset=0)), ("toa.ko.gz", gzip.compress(whole, 1)),
+        ):
             with self.subTest(name=name):
-                data = compress(pathlib.Path(module.PATH).read_bytes())
                 outcome = self.look((*FRESH, *self.install(name, data=data)))
                 self.assert_line(outcome, "ok", "file", name)
                 self.assert_line(outcome, "warn", "boot", "modules-load.d")
@@ -336,7 +338,8 @@ class Sights(CheckCase):
     def test_hooks_that_are_absent(self):
         real = tracing.read("enabled_functions").splitlines()
         self.assertTrue(real)
-        for function in tracing.FUNCTIONS:
+        # The last one is of MPTCP, where there is that.
+        for function in ("inet_getname", "tcp_child_process", "tcp_v6_send_synack", tracing.FUNCTIONS[-1]):
             with self.subTest(function=function):
                 path = self.file("\n".join(line for line in real if line.split()[0] != function))
                 before = mounted(f"mount --bind {path} {tracing.ROOT}/enabled_functions")
@@ -579,7 +582,7 @@ class Absence(CheckCase):
     def test_another_module_of_this_kind(self):
         with self.inserted("takename"):
             self.assert_line(self.look(()), "FAIL", "other modules", "/proc/net/toa_stats", "unload")
-        for first in (1345, 1348, 4096, 4097):
+        for first in (1345, 4097):
             with self.inserted("takeoptions", first=first):
                 self.assert_line(self.look(), "FAIL", "other modules", f"socket option {first}")
         self.assert_line(self.look(), "ok", "other modules")
