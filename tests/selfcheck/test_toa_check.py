@@ -7,6 +7,7 @@ import ipaddress
 import itertools
 import pathlib
 import random
+import struct
 import subprocess
 import sys
 import tempfile
@@ -115,7 +116,8 @@ class Log(unittest.TestCase):
 
     def test_own_connections(self):
         for sender, ours in (("192.0.2.66:40008", True), ("[2001:db8:66::66]:40017", True),
-                             ("192.0.2.67:40008", False), ("192.0.2.6:40008", False), ("10.0.0.1:1", False)):
+                             ("192.0.2.67:40008", False), ("192.0.2.6:40008", False), ("10.0.0.1:1", False),
+                             ("[2001:db8:66::666]:40017", False), ("[2001:db8:66::6]:40017", False)):
             line = f"TOA: options from {sender} are ignored: add it to trusted= if it is a load balancer, else it forges"
             self.assertEqual(check.troubles([line], True), [] if ours else [line])
 
@@ -148,6 +150,16 @@ class EnabledFunctions(unittest.TestCase):
 
 
 class Files(unittest.TestCase):
+    def test_short_files(self):
+        whole = pathlib.Path(sys.executable).resolve().read_bytes()
+        small = bytearray(whole[:100])
+        # Headers of ten bytes, the last of which the file has.
+        struct.pack_into("<Q", small, 0x28, 90)
+        struct.pack_into("<HHH", small, 0x3A, 10, 1, 0)
+        for data in (b"", whole[:4], whole[:5], whole[:41], whole[:63], bytes(small)):
+            with self.assertRaisesRegex(ValueError, "no kernel module"):
+                check.elf_sections(data)
+
     def test_broken_files_are_no_accident(self):
         # The interpreter itself is as good an ELF file as any.
         whole = pathlib.Path(sys.executable).resolve().read_bytes()
@@ -171,7 +183,9 @@ class Packets(unittest.TestCase):
         self.assertEqual(check.sequence_of_answer(answer, server, remote), 2**32 - 1)
         for other in (
             check.packet(server, remote, 5, 8, check.ACK), check.packet(remote, server, 5, 8, check.SYN | check.ACK),
-            check.packet(server, (remote[0], 40002), 5, 8, check.SYN | check.ACK), b"", b"\x45" * 39, b"\x60" * 59,
+            check.packet(server, (remote[0], 40002), 5, 8, check.SYN | check.ACK),
+            check.packet(server, (remote[0] + 1, 40001), 5, 8, check.SYN | check.ACK),
+            check.packet((server[0] + 1, 443), remote, 5, 8, check.SYN | check.ACK), b"", b"\x45" * 39, b"\x60" * 59,
         ):
             self.assertIsNone(check.sequence_of_answer(other, server, remote))
 
