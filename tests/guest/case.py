@@ -84,6 +84,15 @@ class Child:
         """Whether it has not ended yet."""
         return not select.select([self.pipe], [], [], 0)[0]
 
+    def stack(self):
+        """The functions of the kernel that it is in, the innermost first; none if it has ended."""
+        try:
+            with open(f"/proc/{self.pid}/stack") as file:
+                # A line is: [<0>] function+0xoffset/0xlength
+                return [line.split()[1].split("+")[0] for line in file]
+        except (ProcessLookupError, FileNotFoundError):
+            return []
+
     def result(self):
         with open(self.pipe, "rb") as file:
             outcome = file.read()

@@ -49,7 +49,7 @@ FEATURES = {
 }
 
 # Their subject is the loading itself.
-LOADING = ("check", "lifecycle", "neighbours", "policy")
+LOADING = ("blocked", "check", "lifecycle", "neighbours", "policy")
 
 
 def theme(test):

@@ -2,6 +2,8 @@
 """System calls that Python has no function for, or whose function does more than the call."""
 
 import ctypes
+import fcntl
+import mmap
 import os
 import platform
 import socket
@@ -10,8 +12,8 @@ import struct
 libc = ctypes.CDLL(None, use_errno=True)
 
 _NUMBERS = {
-    "x86_64": {"bpf": 321, "finit_module": 313, "delete_module": 176},
-    "aarch64": {"bpf": 280, "finit_module": 273, "delete_module": 106},
+    "x86_64": {"bpf": 321, "finit_module": 313, "delete_module": 176, "userfaultfd": 323},
+    "aarch64": {"bpf": 280, "finit_module": 273, "delete_module": 106, "userfaultfd": 282},
 }[platform.machine()]
 
 SO_PEERNAME = 28
@@ -75,6 +77,36 @@ def so_peername(connection):
 def disconnect(connection):
     """connect() to AF_UNSPEC: the socket is as new afterwards."""
     check(libc.connect(connection.fileno(), struct.pack("=H14x", socket.AF_UNSPEC), 16))
+
+
+class MissingPage:
+    """A page of memory that is not there: the kernel waits when it reads it, until it is supplied.
+
+    Of this process, and not of its children.
+    """
+
+    LENGTH = mmap.PAGESIZE
+    _API, _REGISTER, _COPY = 0xC018AA3F, 0xC020AA00, 0xC028AA03
+    _VERSION, _REGISTER_MISSING = 0xAA, 1
+
+    def __init__(self):
+        self.memory = mmap.mmap(-1, self.LENGTH, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        self.fd = _syscall("userfaultfd", os.O_CLOEXEC)
+        fcntl.ioctl(self.fd, self._API, struct.pack("=QQQ", self._VERSION, 0, 0))
+        page = struct.pack("=QQQQ", self.address, self.LENGTH, self._REGISTER_MISSING, 0)
+        fcntl.ioctl(self.fd, self._REGISTER, page)
+
+    def supply(self, data):
+        """Puts the page there; whoever waits for it goes on."""
+        source = ctypes.create_string_buffer(data, self.LENGTH)
+        page = struct.pack("=QQQQq", self.address, ctypes.addressof(source), self.LENGTH, 0, 0)
+        fcntl.ioctl(self.fd, self._COPY, page)
+
+    def send(self, connection):
+        """Sends it; returns how many bytes were."""
+        address, length = ctypes.c_void_p(self.address), ctypes.c_size_t(self.LENGTH)
+        return check(libc.send(connection.fileno(), address, length, 0))
 
 
 def _bpf(command, attributes):
