@@ -118,10 +118,11 @@ pub(crate) trait OnChild: Send + Sync {
 
 /// Hooks for passive opens, in place until dropped.
 pub(crate) struct ChildHooks<T: OnChild> {
+    // First, so that no SYN is kept that nobody takes.
+    _syn: Option<Hook<SendSynAck<T>>>,
     _child: Hook<ChildProcess<T>>,
     // What reads the stash goes first: what is in there is of no use once nothing new comes in.
     _mptcp: Option<(Hook<TokenAccept<T>>, Hook<SynRecv>)>,
-    _syn: Option<Hook<SendSynAck<T>>>,
 }
 
 impl<T: OnChild + Clone> ChildHooks<T> {
@@ -131,11 +132,6 @@ impl<T: OnChild + Clone> ChildHooks<T> {
     ///
     /// Those of the function hooks. `ENOMEM`.
     pub(crate) fn new(on_child: T, syns: bool) -> Result<Self> {
-        let syn = if syns {
-            Some(Hook::new(SendSynAck(on_child.clone()))?)
-        } else {
-            None
-        };
         let mptcp = if TOA_MPTCP != 0 {
             // SAFETY: No request and an empty header, all zero, are valid and need no drop.
             let stash = Arc::new(Stash(unsafe { PerCpu::zeroed() }?), GFP_KERNEL)?;
@@ -145,10 +141,17 @@ impl<T: OnChild + Clone> ChildHooks<T> {
         } else {
             None
         };
+        let child = Hook::new(ChildProcess(on_child.clone()))?;
+        // Last: whoever keeps a SYN finds those that take it in place.
+        let syn = if syns {
+            Some(Hook::new(SendSynAck(on_child))?)
+        } else {
+            None
+        };
         Ok(Self {
-            _child: Hook::new(ChildProcess(on_child))?,
-            _mptcp: mptcp,
             _syn: syn,
+            _child: child,
+            _mptcp: mptcp,
         })
     }
 }
