@@ -222,11 +222,13 @@ impl netns::State for NetStats {
         writeln!(out)?;
         for (index, row) in ROWS.iter().enumerate() {
             write!(out, "{row:<25}:")?;
-            // A CPU may have forgotten more than it made, or be offline by now.
+            // A CPU may have forgotten more than it made, or be offline by now. One that was read before
+            // it made a record that another forgot, which was read later, leaves less than none.
             let mut live = (index == Counter::RecordsLive as usize).then(|| {
-                possible_cpus().fold(0, |sum: usize, cpu| {
+                let sum = possible_cpus().fold(0, |sum: usize, cpu| {
                     sum.wrapping_add(self.0.read(cpu, index))
-                })
+                });
+                usize::try_from(sum as isize).unwrap_or(0)
             });
             for cpu in online_cpus() {
                 let number = match &mut live {
