@@ -11,6 +11,7 @@
 #   make test-all        the same on every kernel of the lab
 #   make test-debug      the same on a kernel that looks for mistakes (KASAN, lockdep, kmemleak and more)
 #   make fuzz            throw bytes at the parsers for a minute each; FUZZ="runs=1000000 option" or the like
+#   make soak            load and unload beside traffic for ten minutes; SOAK="seconds=60 kernel=6.12 cpus=4"
 #   make bench           what the module costs, in instructions, on kernels 7.3 and 6.12
 #   make bench-scale     the same with up to a million connections, memory, and rmmod; takes long
 #   make bench-check     fail if anything costs more than was recorded
@@ -52,12 +53,14 @@ test test-all check test-host test-guest test-debug:
 fuzz:
 	@scripts/lab host -- tests/fuzz/run $(or $(FUZZ),60)
 
+soak:
+	@tests/soak/run $(SOAK)
+
 bench:
 	@tests/bench/bench.py
 
 bench-scale bench-check bench-record:
 	@tests/bench/bench.py $(@:bench-%=--%)
 
-.PHONY: all modules metadata clean demo test test-all check test-host test-guest test-debug \
-	man fuzz \
-	bench bench-scale bench-check bench-record
+.PHONY: all modules metadata clean demo test test-all check test-host test-guest test-debug man \
+	fuzz bench bench-scale bench-check bench-record soak
