@@ -199,6 +199,11 @@ class Connections(CheckCase):
         self.assert_believed(outcome, "IPv6 kind 254", SHOWN6)
         self.assert_not_believed(outcome, "IPv4 not trusted", "198.51.100.66", kind=254)
         self.assert_not_believed(outcome, "IPv6 not trusted", "fd66::66", kind=254)
+        # Those of its own server.
+        self.parameter("trusted", "198.18.0.1,2001:db8:18::1")
+        outcome = self.check()
+        self.assert_believed(outcome, "IPv4 kind 254", SHOWN4, sender="198.18.0.1")
+        self.assert_believed(outcome, "IPv6 kind 254", SHOWN6, sender="2001:db8:18::1")
 
     def test_everyone_is_trusted(self):
         self.parameter("trusted", "0.0.0.0/0,::/0")
