@@ -45,6 +45,7 @@ def mptcp_has_fast_open():
 FEATURES = {
     "mptcp": lambda: os.path.exists("/proc/sys/net/mptcp"),
     "mptcp fast open": mptcp_has_fast_open,
+    "livepatch": lambda: os.path.exists("/sys/kernel/livepatch"),
     "kernel tls": lambda: subprocess.run(["modprobe", "-q", "tls"], check=False).returncode == 0,
 }
 
