@@ -248,6 +248,8 @@ impl OnGetSockOpt for Answerer {
         uapi::TOA_SO_GET_LOOKUP as c_int..uapi::TOA_SO_GET_INFO as c_int + 1,
         uapi::VTOA_SO_GET_VS as c_int..uapi::TOA_SO_GET_CLIENT as c_int + 1,
     ];
+    const TAKEN: &'static str =
+        "another TOA module, or one with options of the same numbers, is loaded, see lsmod: rmmod it";
 
     fn get(&self, sk: Sock<'_>, option: c_int, length: usize, user: &UserBuffer) -> Result<usize> {
         let answer = self.answer(sk, option as u32, length, user);

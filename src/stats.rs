@@ -204,6 +204,7 @@ impl netns::State for NetStats {
 
     const FILE: &'static CStr = c"/proc/net/toa_stats";
     const LIST: &'static CStr = c"/proc/net/toa";
+    const TAKEN: &'static str = "another TOA module is loaded, see lsmod: rmmod it";
 
     fn new() -> Result<Self> {
         Ok(Self(Counters::new()?))

@@ -28,6 +28,8 @@ pub(crate) trait State: Sized + Send + Sync {
     const FILE: &'static CStr;
     /// The path of the list, which only root may read.
     const LIST: &'static CStr;
+    /// Why one of them may exist already, and what helps.
+    const TAKEN: &'static str;
 
     /// Makes the state of one more namespace; may sleep.
     ///
@@ -102,7 +104,7 @@ impl<T: State> PerNet<T> {
     pub(crate) fn new(shared: Arc<T::Shared>) -> Result<Self> {
         Self::register(shared).map_err(|error| {
             let remedy = if error == code::EBUSY {
-                "the file exists: unload the module that made it"
+                T::TAKEN
             } else {
                 "see the lines above"
             };

@@ -29,6 +29,8 @@ pub(crate) fn no_such_option() -> Error {
 pub(crate) trait OnGetSockOpt: Send + Sync {
     /// Which, in two ranges.
     const OPTIONS: [Range<c_int>; 2];
+    /// Why somebody may answer one of them already, and what helps.
+    const TAKEN: &'static str;
 
     /// Answers the question for `option` by writing to `user`, which has room for `length` bytes, and
     /// returns how long the answer is; may sleep.
@@ -90,7 +92,7 @@ impl<T: OnGetSockOpt> SockOpts<T> {
     pub(crate) fn new(module: &'static ThisModule, answerer: T) -> Result<Self> {
         Self::register(module, answerer).map_err(|error| {
             let remedy = if error == code::EBUSY {
-                "another module has options of these numbers: unload it first"
+                T::TAKEN
             } else {
                 "see the lines above"
             };

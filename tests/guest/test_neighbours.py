@@ -205,7 +205,7 @@ class Refusals(Case):
 
     def test_name_of_the_statistics_is_taken(self):
         with self.inserted("takename"):
-            self.assert_refused(errno.EBUSY, "/proc/net/toa_stats", "unload")
+            self.assert_refused(errno.EBUSY, "/proc/net/toa_stats", "another TOA module is loaded", "rmmod")
         self.assert_loads_now()
 
     def test_name_of_the_statistics_is_taken_in_another_namespace(self):
@@ -214,7 +214,7 @@ class Refusals(Case):
         def refuse():
             # What was made for the first namespace has to be undone.
             with net.namespace("toatest"), self.inserted("takename"):
-                self.assert_refused(errno.EBUSY, "/proc/net/toa_stats", "unload")
+                self.assert_refused(errno.EBUSY, "/proc/net/toa_stats", "another TOA module is loaded", "rmmod")
 
         Child(refuse).result()
         self.assert_loads_now()
@@ -224,7 +224,7 @@ class Refusals(Case):
         for first, count in ((1348, 1), (4097, 10), (1300, 3000)):
             with self.subTest(first=first, count=count):
                 with self.inserted("takeoptions", first=first, count=count):
-                    self.assert_refused(errno.EBUSY, "socket options", "another module", "unload")
+                    self.assert_refused(errno.EBUSY, "socket options", "another TOA module", "rmmod")
                     self.assert_nothing_left()
         self.assert_loads_now()
 
