@@ -10,6 +10,7 @@
 #   make test            check, host tests, and the real thing on a few kernels (root, Debian)
 #   make test-all        the same on every kernel of the lab
 #   make test-debug      the same on a kernel that looks for mistakes (KASAN, lockdep, kmemleak and more)
+#   make test-applications  nginx, sshd, PostgreSQL and others, and containers, behind a balancer
 #   make fuzz            throw bytes at the parsers for a minute each; FUZZ="runs=1000000 option" or the like
 #   make soak            load and unload beside traffic for ten minutes; SOAK="seconds=60 kernel=6.12 cpus=4"
 #   make bench           what the module costs, in instructions, on kernels 7.3 and 6.12
@@ -47,7 +48,7 @@ build/man/%: scripts/doc/%.md
 demo:
 	@tests/demo/run
 
-test test-all check test-host test-guest test-debug:
+test test-all check test-host test-guest test-debug test-applications:
 	@tests/run $@
 
 fuzz:
@@ -63,4 +64,4 @@ bench-scale bench-check bench-record:
 	@tests/bench/bench.py $(@:bench-%=--%)
 
 .PHONY: all modules metadata clean demo test test-all check test-host test-guest test-debug man \
-	fuzz bench bench-scale bench-check bench-record soak
+	fuzz bench bench-scale bench-check bench-record soak test-applications
