@@ -117,6 +117,47 @@ def servers(listeners):
     )
 
 
+def esp(directory, home, release, root, options):
+    """Lay out a disk that boots like a server's: firmware, shim, GRUB, kernel, each checks the next."""
+    debian = directory / "esp/EFI/debian"
+    removable = directory / "esp/EFI/BOOT"
+    for folder in (debian, removable):
+        folder.mkdir(parents=True)
+    shutil.copyfile(root / "usr/lib/shim/shimx64.efi.signed", removable / "BOOTX64.EFI")
+    grub = "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
+    shutil.copyfile(root / grub, removable / "grubx64.efi")
+    shutil.copyfile(home / f"boot/vmlinuz-{release}", directory / "esp/vmlinuz")
+    commands = [f"linux /vmlinuz {shlex.join(parameters(MACHINES["amd64"], options).split())}"]
+    if (home / f"boot/initrd-{release}").exists():
+        shutil.copyfile(home / f"boot/initrd-{release}", directory / "esp/initrd")
+        commands.append("initrd /initrd")
+    (debian / "grub.cfg").write_text("\n".join([*commands, "boot", ""]))
+    shutil.copyfile(options.efi_vars, directory / "efi-vars")
+
+
+def parameters(machine, options):
+    return f"console={machine.console} {BOOT} {STRICT} {' '.join(options.append)}"
+
+
+def firmware():
+    """UEFI firmware, whose variables only the firmware itself can write, and the disk of esp()."""
+    return [
+        *("-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"),
+        *("-drive", "if=pflash,format=raw,file=/run/efi-vars"),
+        *("-global", "driver=cfi.pflash01,property=secure,value=on"),
+        *("-drive", "if=none,id=esp,format=raw,readonly=on,file=fat:/run/esp"),
+        *("-device", "virtio-blk-pci,drive=esp"),
+    ]
+
+
+def loader(home, release, machine, options):
+    """The emulator itself loads the kernel."""
+    words = ["-kernel", f"/kernel/boot/vmlinuz-{release}", "-append", parameters(machine, options)]
+    if (home / f"boot/initrd-{release}").exists():
+        words += ["-initrd", f"/kernel/boot/initrd-{release}"]
+    return words
+
+
 def emulator(home, release, arch, options):
     """The command line of QEMU.
 
@@ -134,15 +175,15 @@ def emulator(home, release, arch, options):
     else:
         devices += ["-chardev", "stdio,id=output,signal=off"]
         devices += ["-device", "virtconsole,chardev=output,nr=0"]
-    if (home / f"boot/initrd-{release}").exists():
-        devices += ["-initrd", f"/kernel/boot/initrd-{release}"]
+    board, start = machine.board, loader(home, release, machine, options)
+    if options.efi_vars:
+        board, start = "q35,smm=on", firmware()
     return [
         *(machine.emulator, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-accel", "tcg,thread=single", "-cpu", "max", "-smp", str(options.cpus)),
-        *("-machine", f"{machine.board},memory-backend=memory", "-m", options.memory),
+        *("-machine", f"{board},memory-backend=memory", "-m", options.memory),
         *("-object", f"memory-backend-memfd,id=memory,size={options.memory},share=on"),
-        *("-kernel", f"/kernel/boot/vmlinuz-{release}"),
-        *("-append", f"console={machine.console} {BOOT} {STRICT} {' '.join(options.append)}"),
+        *start,
         *("-serial", "file:/run/console"),
         *("-device", "virtio-serial-pci", *devices),
         *("-chardev", "file,id=status,path=/run/status"),
@@ -242,6 +283,8 @@ def boot_once(home, release, arch, host, root, checkout, options):
     """Boot, once: see boot()."""
     with temporary_directory() as directory, contextlib.ExitStack() as stack:
         share = prepare(directory, checkout / "scripts/guest-init", options)
+        if options.efi_vars:
+            esp(directory, home, release, host, options)
         listeners = [stack.enter_context(listen(directory / f"{tag}.sock")) for tag, _, _ in SHARES]
         log = stack.enter_context(open(directory / "log", "wb"))
         mounts = [
