@@ -5,12 +5,16 @@
 #   make CRATE=own       build it with the small crate in src/kernel even where the kernel has Rust
 #   make CRATE=kernel    build it with the kernel's own Rust crate, or say why that cannot be
 #   make man             the man pages toa-check(8) and toa(4), with pandoc, in build/man
+#   make sign KEY=FILE CERT=FILE   sign toa.ko, for Secure Boot (scripts/doc/secure-boot.md)
+#   make fleet KERNELS="RELEASE..."  modules and packages for servers without compilers (scripts/doc/fleet.md)
 #   make metadata        regenerate the kernel's Rust metadata where the headers lack it
 #   make demo            see it work: a balancer and nginx in a virtual machine
 #   make test            check, host tests, and the real thing on a few kernels (root, Debian)
 #   make test-all        the same on every kernel of the lab
 #   make test-debug      the same on a kernel that looks for mistakes (KASAN, lockdep, kmemleak and more)
 #   make test-applications  nginx, sshd, PostgreSQL and others, and containers, behind a balancer
+#   make test-signing    Secure Boot: what of our modules loads where signatures are enforced
+#   make test-fleet      that make fleet's packages load, only where they belong, and come out the same twice
 #   make fuzz            throw bytes at the parsers for a minute each; FUZZ="runs=1000000 option" or the like
 #   make soak            load and unload beside traffic for ten minutes; SOAK="seconds=60 kernel=6.12 cpus=4"
 #   make bench           what the module costs, in instructions, on kernels 7.3 and 6.12
@@ -34,6 +38,12 @@ modules:
 metadata:
 	+@$(toolchain) metadata >/dev/null
 
+sign:
+	@scripts/sign '$(KDIR)' '$(KEY)' '$(CERT)' toa.ko
+
+fleet:
+	@scripts/fleet $(if $(KEY),--key '$(KEY)') $(if $(CERT),--cert '$(CERT)') $(KERNELS)
+
 clean:
 	@$(MAKE) -C $(KDIR) M=$(CURDIR) clean
 
@@ -48,7 +58,7 @@ build/man/%: scripts/doc/%.md
 demo:
 	@tests/demo/run
 
-test test-all check test-host test-guest test-debug test-applications:
+test test-all check test-host test-guest test-debug test-applications test-signing test-fleet:
 	@tests/run $@
 
 fuzz:
@@ -64,4 +74,5 @@ bench-scale bench-check bench-record:
 	@tests/bench/bench.py $(@:bench-%=--%)
 
 .PHONY: all modules metadata clean demo test test-all check test-host test-guest test-debug man \
-	fuzz bench bench-scale bench-check bench-record soak test-applications
+	fuzz bench bench-scale bench-check bench-record soak test-applications sign fleet test-signing \
+	test-fleet
