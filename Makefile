@@ -28,7 +28,11 @@ KDIR ?= /lib/modules/$(KVER)/build
 # Finds headers, metadata and tools, or says in one line what is missing and how to get it.
 toolchain = CRATE=$(CRATE) scripts/toolchain $(KDIR)
 kbuild = $(MAKE) --no-print-directory -C "$$KBUILD_DIR" M=$(CURDIR) RUSTC="$$RUSTC" BINDGEN="$$BINDGEN" \
-	TOA_OWN_CRATE="$$TOA_OWN_CRATE"
+	TOA_OWN_CRATE="$$TOA_OWN_CRATE" $(anywhere)
+
+# Debug information, and with it the module's build-id, does not depend on where this directory is.
+anywhere = KCFLAGS='$(KCFLAGS) -ffile-prefix-map=$(CURDIR)=.' \
+	KRUSTFLAGS='$(KRUSTFLAGS) --remap-path-prefix=$(CURDIR)=.'
 
 all: modules
 
