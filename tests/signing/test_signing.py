@@ -90,3 +90,12 @@ class SigningTest(unittest.TestCase):
         self.assertIn("TOA: toa loaded", output("dmesg"))
         self.assertIn("syn_recv_sock_toa", pathlib.Path("/proc/net/toa_stats").read_text(encoding="ascii"))
         self.assertIn(name, output("modinfo", "-F", "signer", MODULES / f"{name}.ko"))
+
+    def test_trace_event(self):
+        """Lockdown closes tracefs only when it is for confidentiality."""
+        self.assertEqual(insmod("other" if CASE == "stranger" else "ours"), (0, ""))
+        event = pathlib.Path("/sys/kernel/tracing/events/toa/enable")
+        if CASE == "db":
+            self.assertRaises(PermissionError, event.read_text, encoding="ascii")
+        else:
+            self.assertEqual(event.read_text(encoding="ascii"), "0\n")
