@@ -12,7 +12,7 @@ import unittest
 
 FLEET = pathlib.Path(os.environ.get("FLEET", ""))
 RIGHT, WRONG = platform.release(), os.environ.get("WRONG")
-RPM = ("rpm", "--force-debian", "--nodeps", "--dbpath", "/tmp/rpm")
+RPM = ("rpm", "--nodeps", "--dbpath", "/tmp/rpm")
 
 
 def run(*command):
