@@ -127,7 +127,8 @@ def esp(directory, home, release, root, options):
     grub = "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
     shutil.copyfile(root / grub, removable / "grubx64.efi")
     shutil.copyfile(home / f"boot/vmlinuz-{release}", directory / "esp/vmlinuz")
-    commands = [f"linux /vmlinuz {shlex.join(parameters(MACHINES["amd64"], options).split())}"]
+    words = parameters(MACHINES["amd64"], options).split()
+    commands = [f"linux /vmlinuz {shlex.join(words)}"]
     if (home / f"boot/initrd-{release}").exists():
         shutil.copyfile(home / f"boot/initrd-{release}", directory / "esp/initrd")
         commands.append("initrd /initrd")
