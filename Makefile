@@ -7,6 +7,10 @@
 #   make man             the man pages toa-check(8) and toa(4), with pandoc, in build/man
 #   make sign KEY=FILE CERT=FILE   sign toa.ko, for Secure Boot (scripts/doc/secure-boot.md)
 #   make fleet KERNELS="RELEASE..."  modules and packages for servers without compilers (scripts/doc/fleet.md)
+#   make install         the module into /lib/modules, and what goes with it; DESTDIR=, PREFIX=/usr/local
+#   make uninstall       remove both
+#   make deb             build the DKMS package for Debian and its kin, in build/ (root, Debian)
+#   make rpm             build that for RHEL and its kin
 #   make metadata        regenerate the kernel's Rust metadata where the headers lack it
 #   make demo            see it work: a balancer and nginx in a virtual machine
 #   make test            check, host tests, and the real thing on a few kernels (root, Debian)
@@ -15,6 +19,7 @@
 #   make test-applications  nginx, sshd, PostgreSQL and others, and containers, behind a balancer
 #   make test-signing    Secure Boot: what of our modules loads where signatures are enforced
 #   make test-fleet      that make fleet's packages load, only where they belong, and come out the same twice
+#   make test-packages   the packages in clean Debian 12 and 13: install, boot, upgrade, purge
 #   make fuzz            throw bytes at the parsers for a minute each; FUZZ="runs=1000000 option" or the like
 #   make soak            load and unload beside traffic for ten minutes; SOAK="seconds=60 kernel=6.12 cpus=4"
 #   make bench           what the module costs, in instructions, on kernels 7.3 and 6.12
@@ -59,10 +64,16 @@ build/man/%: scripts/doc/%.md
 	@mkdir -p $(@D)
 	@pandoc --standalone --from markdown-smart --to man -o $@ $<
 
+install uninstall:
+	@KVER='$(KVER)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/package/install $@
+
+deb rpm:
+	@scripts/lab host --root package -- scripts/package/build $@
+
 demo:
 	@tests/demo/run
 
-test test-all check test-host test-guest test-debug test-applications test-signing test-fleet:
+test test-all check test-host test-guest test-debug test-applications test-signing test-fleet test-packages:
 	@tests/run $@
 
 fuzz:
@@ -79,4 +90,4 @@ bench-scale bench-check bench-record:
 
 .PHONY: all modules metadata clean demo test test-all check test-host test-guest test-debug man \
 	fuzz bench bench-scale bench-check bench-record soak test-applications sign fleet test-signing \
-	test-fleet
+	test-fleet install uninstall deb rpm test-packages

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The module's parameters: the names, and what modinfo says of them. Their texts go to Rust.
+ * The module's version and parameters: the names, and what modinfo says of them. Their texts go to Rust.
  */
 #include <toa.h>
+
+/* The one place that has the version: `make install` and the packages read it here. */
+MODULE_VERSION("1.0.0");
 
 static int toa_set(const char *text, const struct kernel_param *param)
 {

@@ -20,7 +20,7 @@ CONFIG = {
     "CC_VERSION_TEXT": '"gcc (Debian 14.2.0-19) 14.2.0"',
 }
 # What the scripts call, beside the tools that a case leaves out.
-PLAIN = "sh basename cat cmp cp cut dirname echo env expr find grep head ln make mkdir mktemp mv nproc readlink rm sed tail tar uname xz"
+PLAIN = "sh basename cat cmp cp cut dirname echo env expr find grep head ln ls make mkdir mktemp mv nproc readlink rm sed sort tail tar uname xz"
 
 
 class ToolchainTest(unittest.TestCase):
@@ -197,6 +197,24 @@ class ToolchainTest(unittest.TestCase):
         for version in ("1.48.0", "1.63.0", "1.77.2"):
             self.tool("rustc", rustc(version, self.root / "sysroot"))
             self.refused(self.run_script(CRATE="own"), version, "1.78", "rustc-web")
+
+    def test_our_crate_finds_a_newer_rustc_beside_an_old_one(self):
+        self.rust_src()
+        self.tool("rustc", rustc("1.75.0", self.root / "sysroot"))
+        for version in ("1.76", "1.78", "1.80"):
+            self.tool(f"rustc-{version}", rustc(f"{version}.1", self.root / "sysroot"))
+        result = self.run_script(CRATE="own")
+        self.chosen(result, "CRATE=own", own=True)
+        self.assertIn("RUSTC='rustc-1.80'", result.stdout)
+
+    def test_fits(self):
+        # Whatever the tools, which are another question.
+        (self.bin / "rustc").unlink()
+        (self.bin / "bindgen").unlink()
+        result = self.run_script("toolchain", self.kdir, "fits")
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+        self.headers(self.without("DYNAMIC_FTRACE_WITH_ARGS"))
+        self.refused(self.run_script("toolchain", self.kdir, "fits"), "CONFIG_DYNAMIC_FTRACE_WITH_ARGS")
 
     def test_our_crate_needs_rust_src(self):
         self.refused(self.run_script(CRATE="own"), "core library", "package rust-src")
