@@ -129,9 +129,17 @@ def isolated(*argv):
 
 
 def in_root(root, mounts, argv, cwd="/"):
-    """The command line that runs argv in a root; mounts are (ro|rw|tmpfs, source, target)."""
+    """The command line that runs argv in a root; mounts are (ro|rw|tmpfs|layer, source, target)."""
     flat = [str(word) for mount in mounts for word in mount]
     return isolated(SCRIPTS / "enter-root", root, *flat, "--", "env", "-C", cwd, *argv)
+
+
+def new_layer(directory, root):
+    """Make directory a copy of a root that keeps what is changed in it; enter-root knows it."""
+    for name in ("upper", "work", "whole"):
+        (directory / name).mkdir(parents=True)
+    (directory / "lower").symlink_to(root)
+    return directory
 
 
 def scratch(*targets):
