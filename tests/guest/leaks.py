@@ -5,11 +5,14 @@
 usage: leaks.py CMD...    run it; print what has leaked meanwhile, and fail if anything has
 """
 
+import os
 import subprocess
 import sys
 import time
 
 FILE = "/sys/kernel/debug/kmemleak"
+# In how many scans on end an object has to be found before it is reported; of later kernels.
+SCANS = "/sys/module/kmemleak/parameters/min_unref_scans"
 # kmemleak leaves younger objects alone (MSECS_MIN_AGE).
 AGE = 6
 
@@ -27,9 +30,13 @@ def forget():
 
 def found():
     """What has leaked since: kmemleak's report, empty if nothing has."""
+    scans = 1
+    if os.path.exists(SCANS):
+        with open(SCANS) as file:
+            scans = int(file.read())
     time.sleep(AGE)
-    # An object is reported when a later scan finds it as an earlier one did.
-    for _ in range(3):
+    # The first does not count: an object that has changed since the scan before may have an owner.
+    for _ in range(scans + 2):
         _tell("scan")
     with open(FILE) as file:
         return file.read()

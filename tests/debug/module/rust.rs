@@ -123,7 +123,7 @@ fn overflow() {
 
 /// Many, for a stray word on a stack may look like a pointer to one.
 fn leak() -> Result {
-    for number in 0..100_u64 {
+    for number in 0..10_000_u64 {
         black_box(KBox::into_raw(KBox::new([number; 8], GFP_KERNEL)?));
     }
     Ok(())
