@@ -95,6 +95,8 @@ enum toa_field {
 	TOA_FIELD(SKB_LEN, struct sk_buff, len),
 	TOA_FIELD(SKB_TRANSPORT_HEADER, struct sk_buff, transport_header),
 	TOA_FIELD(NET_GEN, struct net, gen),
+	TOA_FIELD(FTRACE_OPS_FUNC_HASH, struct ftrace_ops, func_hash),
+	TOA_FIELD(FTRACE_OPS_HASH_FILTER, struct ftrace_ops_hash, filter_hash),
 	TOA_FIELD(TRACEPOINT_NAME, struct tracepoint, name),
 	TOA_FIELD(TRACEPOINT_KEY_ENABLED, struct tracepoint, TOA_KEY.enabled),
 };

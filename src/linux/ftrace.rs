@@ -16,6 +16,15 @@ use kernel::{
 
 use super::{arch, bindings, printk};
 
+const FUNC_HASH: Field<*const c_void> = Field::new(
+    bindings::FTRACE_OPS_FUNC_HASH_OFFSET,
+    bindings::FTRACE_OPS_FUNC_HASH_SIZE,
+);
+const FILTER_HASH: Field<*const c_void> = Field::new(
+    bindings::FTRACE_OPS_HASH_FILTER_OFFSET,
+    bindings::FTRACE_OPS_HASH_FILTER_SIZE,
+);
+
 /// The registers at the entry of a hooked function.
 ///
 /// # Invariants
@@ -80,12 +89,28 @@ unsafe impl<T: Send> Send for Inner<T> {}
 // SAFETY: As above.
 unsafe impl<T: Sync> Sync for Inner<T> {}
 
+impl<T> Inner<T> {
+    /// Makes ftrace forget all functions.
+    fn deselect_all(&self) -> Result {
+        // SAFETY: The ops are in their final place and not registered, or not any more. Without a name
+        // nothing is added.
+        to_result(unsafe {
+            bindings::ftrace_set_filter(self.ops.get(), core::ptr::null_mut(), 0, 1)
+        })
+    }
+
+    /// Where ftrace has the functions that the ops are for: always the same place if there is none.
+    fn selection(&self) -> *const c_void {
+        // SAFETY: `prepare` has called `ftrace_set_filter`, which makes the first field lead to the
+        // structure of the second. Nobody else changes either.
+        unsafe { FILTER_HASH.read(FUNC_HASH.read(self.ops.get().cast())) }
+    }
+}
+
 impl<T> Drop for Inner<T> {
     /// Frees what naming functions allocated.
     fn drop(&mut self) {
-        // SAFETY: The ops are not registered, or not any more. Without a name the call only makes
-        // ftrace forget the functions.
-        unsafe { bindings::ftrace_set_filter(self.ops.get(), core::ptr::null_mut(), 0, 1) };
+        let _ = self.deselect_all();
     }
 }
 
@@ -98,9 +123,20 @@ impl<T: Entry> Hook<T> {
     /// ftrace is switched off. `ENOMEM`.
     pub(super) fn new(entry: T) -> Result<Self> {
         let inner = Self::prepare(entry)?;
-        for function in T::FUNCTIONS {
-            Self::select(&inner, function)
-                .map_err(|error| Self::failed(function.to_str().unwrap_or_default(), error))?;
+        let nothing = inner.selection();
+        // Out of memory, ftrace may leave a function out and return success. No function would mean all
+        // that there are; and a second round adds one that is missing among others.
+        for _ in 0..2 {
+            for function in T::FUNCTIONS {
+                Self::select(&inner, function)
+                    .and_then(|()| {
+                        if inner.selection() == nothing {
+                            return Err(ENOMEM);
+                        }
+                        Ok(())
+                    })
+                    .map_err(|error| Self::failed(function.to_str().unwrap_or_default(), error))?;
+            }
         }
         // SAFETY: The ops are in their final place, and the callback takes what ftrace hands to
         // callbacks.
@@ -130,6 +166,7 @@ impl<T: Entry> Hook<T> {
         } else {
             bindings::TOA_FTRACE_OBSERVE
         } as c_ulong;
+        inner.deselect_all()?;
         Ok(inner)
     }
 
