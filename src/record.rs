@@ -130,25 +130,24 @@ impl Records {
     ///
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
-        Self::allocate().map_err(|error| {
-            printk::failed(
-                format_args!("allocating the connection table"),
-                error,
-                "free some memory",
-            )
-        })
-    }
-
-    fn allocate() -> Result<Self> {
+        let failed = |table: &'static str| {
+            move |error| {
+                printk::failed(
+                    format_args!("allocating the table of {table}"),
+                    error,
+                    "free some memory",
+                )
+            }
+        };
         // One bucket for 32 KiB of memory: 0.02 % of it. A server that holds more tagged
         // connections than buckets has spent over 10 % of its memory on their sockets.
         let buckets = (memory_pages() / 8)
             .next_power_of_two()
             .clamp(1 << 10, 1 << 20);
         Ok(Self {
-            table: Table::new(c"toa_record", buckets)?,
+            table: Table::new(c"toa_record", buckets).map_err(failed("connections"))?,
             // Few load balancers name the service.
-            services: Table::new(c"toa_service", buckets / 8)?,
+            services: Table::new(c"toa_service", buckets / 8).map_err(failed("services"))?,
             stale: AtomicBool::new(false),
         })
     }
