@@ -22,6 +22,7 @@
 #   make test-packages   the packages in clean Debian 12 and 13: install, boot, upgrade, purge
 #   make fuzz            throw bytes at the parsers for a minute each; FUZZ="runs=1000000 option" or the like
 #   make soak            load and unload beside traffic for ten minutes; SOAK="seconds=60 kernel=6.12 cpus=4"
+#   make hostile         send ten million hostile segments at servers; HOSTILE="segments=100000 seed=7" or the like
 #   make bench           what the module costs, in instructions, on kernels 7.3 and 6.12
 #   make bench-scale     the same with up to a million connections, memory, and rmmod; takes long
 #   make bench-check     fail if anything costs more than was recorded
@@ -82,6 +83,9 @@ fuzz:
 soak:
 	@tests/soak/run $(SOAK)
 
+hostile:
+	@tests/hostile/run 7.3 $(or $(HOSTILE),segments=10000000)
+
 bench:
 	@tests/bench/bench.py
 
@@ -90,4 +94,4 @@ bench-scale bench-check bench-record:
 
 .PHONY: all modules metadata clean demo test test-all check test-host test-guest test-debug man \
 	fuzz bench bench-scale bench-check bench-record soak test-applications sign fleet test-signing \
-	test-fleet install uninstall deb rpm test-packages
+	test-fleet install uninstall deb rpm test-packages hostile
