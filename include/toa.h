@@ -145,6 +145,7 @@ enum toa_register {
 	REGS_ARGS_SIZE = 8 * sizeof(((TOA_REGS *)0)->regs[0]),
 	TOA_FIELD(REGS_PC, TOA_REGS, pc),
 	TOA_FIELD(THREAD_PREEMPT_COUNT, struct thread_info, preempt_count),
+	TOA_FIELD(THREAD_CPU, struct thread_info, cpu),
 };
 #endif
 
@@ -229,10 +230,7 @@ void rust_helper_raw_spin_unlock(raw_spinlock_t *lock);
 struct net *rust_helper_seq_file_net(struct seq_file *seq);
 struct net *rust_helper_seq_file_single_net(struct seq_file *seq);
 __u64 rust_helper_siphash(const void *data, size_t length, const __u64 key[2]);
-void rust_helper_this_cpu_add(unsigned long *ptr, unsigned long number);
 void *rust_helper_this_cpu_ptr(void *ptr);
-unsigned long rust_helper_this_cpu_read(const unsigned long *ptr);
-void rust_helper_this_cpu_write(unsigned long *ptr, unsigned long value);
 unsigned long rust_helper_totalram_pages(void);
 void rust_helper_trace_toa_client(const void *client, __u16 client_port, const void *balancer,
 				  __u16 balancer_port, __u8 kind, __u8 from);

@@ -182,24 +182,9 @@ __u64 rust_helper_siphash(const void *data, size_t length, const __u64 key[2])
 	return siphash(data, length, &siphash_key);
 }
 
-void rust_helper_this_cpu_add(unsigned long *ptr, unsigned long number)
-{
-	this_cpu_add(*(unsigned long __percpu *)(uintptr_t)ptr, number);
-}
-
 void *rust_helper_this_cpu_ptr(void *ptr)
 {
 	return this_cpu_ptr((void __percpu *)(uintptr_t)ptr);
-}
-
-unsigned long rust_helper_this_cpu_read(const unsigned long *ptr)
-{
-	return this_cpu_read(*(unsigned long __percpu *)(uintptr_t)ptr);
-}
-
-void rust_helper_this_cpu_write(unsigned long *ptr, unsigned long value)
-{
-	this_cpu_write(*(unsigned long __percpu *)(uintptr_t)ptr, value);
 }
 
 unsigned long rust_helper_totalram_pages(void)

@@ -316,7 +316,11 @@ static void start(void)
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sys", "/sys", "sysfs", 0, NULL);
 
+#ifdef __aarch64__
+	report = open("/dev/ttyAMA1", O_RDWR | O_NOCTTY);
+#else
 	report = open("/dev/ttyS1", O_RDWR | O_NOCTTY);
+#endif
 	tcgetattr(report, &raw);
 	cfmakeraw(&raw);
 	tcsetattr(report, TCSANOW, &raw);

@@ -18,12 +18,20 @@ __attribute__((noreturn)) void die(const char *what);
 /* Ends the guest if a call has failed; returns its result. */
 int check(int result, const char *what);
 
+/* The time stamp counter, of which the emulator makes a tick an instruction. */
 static inline uint64_t tsc(void)
 {
+#ifdef __aarch64__
+	uint64_t ticks;
+
+	asm volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+	return ticks;
+#else
 	uint32_t low, high;
 
 	asm volatile("rdtsc" : "=a"(low), "=d"(high));
 	return (uint64_t)high << 32 | low;
+#endif
 }
 
 /* connections.c */

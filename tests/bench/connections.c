@@ -50,6 +50,20 @@ uint64_t cost;
 /* A system call that counts. Not inlined, so that a log of instructions shows which calls do. */
 static __attribute__((noinline)) long timed(long number, long a, long b, long c, long d, long e)
 {
+#ifdef __aarch64__
+	register long call asm("x8") = number;
+	register long result asm("x0") = a;
+	register long second asm("x1") = b;
+	register long third asm("x2") = c;
+	register long fourth asm("x3") = d;
+	register long fifth asm("x4") = e;
+	uint64_t start = tsc();
+
+	asm volatile("svc 0"
+		     : "+r"(result)
+		     : "r"(call), "r"(second), "r"(third), "r"(fourth), "r"(fifth)
+		     : "memory");
+#else
 	register long fourth asm("r10") = d;
 	register long fifth asm("r8") = e;
 	uint64_t start = tsc();
@@ -59,6 +73,7 @@ static __attribute__((noinline)) long timed(long number, long a, long b, long c,
 		     : "=a"(result)
 		     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth)
 		     : "rcx", "r11", "memory");
+#endif
 	cost += tsc() - start;
 	if (result < 0) {
 		errno = -result;

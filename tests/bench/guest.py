@@ -13,14 +13,24 @@ LAB = TOP / "scripts/lab"
 BUILD = TOP / "build/bench"
 
 # Everything else is as the distribution has it: mitigations, watchdogs, the timer tick.
-COMMAND_LINE = "console=ttyS0 panic=-1 oops=panic panic_on_warn=1"
-EMULATOR = [
-    *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-    *("-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", "max", "-smp", "1"),
-    *("-append", COMMAND_LINE),
-]
+COMMAND_LINE = "panic=-1 oops=panic panic_on_warn=1"
+
+
+def emulator(kernel):
+    """QEMU, where a nanosecond is an instruction. The counter of the CPU "max" runs at 1 GHz."""
+    if kernel.endswith("-arm64"):
+        machine, console = ["qemu-system-aarch64", "-machine", "virt"], "ttyAMA0"
+    else:
+        machine, console = ["qemu-system-x86_64"], "ttyS0"
+    return [
+        *(*machine, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", "max", "-smp", "1"),
+        *("-append", f"console={console} {COMMAND_LINE}"),
+    ]
+
+
 SOURCES = [f"tests/bench/{name}.c" for name in ("bench", "connections", "watch", "wire")]
-COMPILE = "gcc -static -pthread -no-pie -O2 -Wall -Wextra -Werror"
+COMPILE = "${CROSS_COMPILE:-}gcc -static -pthread -no-pie -O2 -Wall -Wextra -Werror"
 
 
 class Failure(Exception):
@@ -90,7 +100,7 @@ class Guest:
         socket_path = self.directory / "monitor"
         socket_path.unlink(missing_ok=True)
         command = [
-            *(LAB, "host", "--root", "guest", "--kernel", self.kernel, "--", *EMULATOR),
+            *(LAB, "host", "--root", "guest", "--kernel", self.kernel, "--", *emulator(self.kernel)),
             *("-m", self.memory, "-kernel", self.image, "-initrd", f"{place}/initrd"),
             *("-serial", f"file:{place}/console", "-serial", "stdio", "-D", f"{place}/trace"),
             *("-chardev", f"socket,id=monitor,path={place}/monitor,server=on,wait=off"),

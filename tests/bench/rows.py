@@ -181,7 +181,7 @@ def heading(machine):
     return {
         "kernel": machine.release,
         "date": datetime.date.today().isoformat(),
-        "emulator": " ".join(guest.EMULATOR),
+        "emulator": " ".join(guest.emulator(machine.kernel)),
     }
 
 

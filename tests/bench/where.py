@@ -13,7 +13,7 @@ import re
 import guest
 
 EXECUTED = re.compile(rb"^Trace \d+: \S+ \[[0-9a-f]+/([0-9a-f]+)/")
-DECODED = re.compile(rb"^0x([0-9a-f]+):\s+(?:(?:[0-9a-f]{2} )+\s*)?(\S.*)$")
+DECODED = re.compile(rb"^0x([0-9a-f]+):\s+(?:(?:[0-9a-f]{2} )+\s*|[0-9a-f]{8}\s+)?(\S.*)$")
 USER_END = 1 << 63
 SHOWN = 60
 

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! arm64: the registers of a hooked function, and what the kernel's headers inline into C. Where a CPU
-//! has its own memory depends on how the machine was booted, and the kernel patches that into its code:
-//! such things are calls of helpers.c. A thread has its preemption count in itself.
+//! arm64: the registers of a hooked function, and what the kernel's headers inline into C. A register
+//! leads to the current thread, which has its preemption count and the number of its CPU.
 
 use core::{
     arch::asm,
     ffi::c_void,
-    sync::atomic::{compiler_fence, Ordering},
+    sync::atomic::{compiler_fence, AtomicUsize, Ordering},
 };
 
 use crate::linux::{bindings, field::Field};
+
+extern "C" {
+    /// The first element of the kernel's array of what to add to an address of the per-CPU allocator's.
+    static __per_cpu_offset: usize;
+}
 
 const ARGUMENTS: Field<[usize; 8]> =
     Field::new(bindings::REGS_ARGS_OFFSET, bindings::REGS_ARGS_SIZE);
@@ -26,6 +30,9 @@ const PREEMPT_COUNT: Field<u64> = Field::new(
     bindings::THREAD_PREEMPT_COUNT_SIZE,
 );
 
+/// The number of the CPU that a thread runs on.
+const CPU: Field<u32> = Field::new(bindings::THREAD_CPU_OFFSET, bindings::THREAD_CPU_SIZE);
+
 /// Argument `N` of a call, of those that are in registers.
 ///
 /// # Safety
@@ -38,50 +45,6 @@ pub(in crate::linux) unsafe fn argument<const N: usize>(registers: *const c_void
     unsafe { ARGUMENTS.place(registers).cast::<usize>().add(N).read() }
 }
 
-/// Adds one to element `INDEX` of an array of the current CPU's (`this_cpu_inc`); any context.
-///
-/// # Safety
-///
-/// `array` is an address of the per-CPU allocator's, and the array has such an element.
-#[inline(always)]
-pub(in crate::linux) unsafe fn this_cpu_inc<const INDEX: usize>(array: *mut usize) {
-    // SAFETY: By the contract.
-    unsafe { bindings::rust_helper_this_cpu_add(array.wrapping_add(INDEX), 1) };
-}
-
-/// Takes one from element `INDEX` of an array of the current CPU's (`this_cpu_dec`); any context.
-///
-/// # Safety
-///
-/// As [`this_cpu_inc`].
-#[inline(always)]
-pub(in crate::linux) unsafe fn this_cpu_dec<const INDEX: usize>(array: *mut usize) {
-    // SAFETY: By the contract.
-    unsafe { bindings::rust_helper_this_cpu_add(array.wrapping_add(INDEX), usize::MAX) };
-}
-
-/// Reads a word of the current CPU's (`this_cpu_read`); any context.
-///
-/// # Safety
-///
-/// `word` is an address of the per-CPU allocator's.
-#[inline(always)]
-pub(in crate::linux) unsafe fn this_cpu_read(word: *const usize) -> usize {
-    // SAFETY: By the contract.
-    unsafe { bindings::rust_helper_this_cpu_read(word) }
-}
-
-/// Writes a word of the current CPU's (`this_cpu_write`); any context.
-///
-/// # Safety
-///
-/// As [`this_cpu_read`].
-#[inline(always)]
-pub(in crate::linux) unsafe fn this_cpu_write(word: *mut usize, value: usize) {
-    // SAFETY: By the contract.
-    unsafe { bindings::rust_helper_this_cpu_write(word, value) };
-}
-
 /// The current thread (`current_thread_info`).
 #[inline(always)]
 fn current() -> *mut c_void {
@@ -91,6 +54,64 @@ fn current() -> *mut c_void {
         asm!("mrs {}, sp_el0", out(reg) thread, options(pure, nomem, nostack, preserves_flags));
     }
     thread
+}
+
+/// Where the current CPU has its own of what is at an address of the per-CPU allocator's. A thread that
+/// may be moved to another CPU gets an address that is right for a CPU on which it was.
+#[inline(always)]
+fn this_cpu<T>(address: *mut T) -> *mut T {
+    let offsets = (&raw const __per_cpu_offset).cast::<usize>();
+    // SAFETY: The current thread lives, and the number is of a CPU that exists. The array has an element
+    // for each, which does not change any more.
+    unsafe { address.wrapping_byte_add(*offsets.add(CPU.read(current()) as usize)) }
+}
+
+/// Adds one to element `INDEX` of an array of the current CPU's (`this_cpu_inc`); any context. In a
+/// thread that is moved meanwhile it may be another CPU's, with nothing lost.
+///
+/// # Safety
+///
+/// `array` is an address of the per-CPU allocator's, and the array has such an element.
+#[inline(always)]
+pub(in crate::linux) unsafe fn this_cpu_inc<const INDEX: usize>(array: *mut usize) {
+    // SAFETY: By the contract.
+    let element = unsafe { AtomicUsize::from_ptr(this_cpu(array.wrapping_add(INDEX))) };
+    element.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Takes one from element `INDEX` of an array of the current CPU's (`this_cpu_dec`); as
+/// [`this_cpu_inc`].
+///
+/// # Safety
+///
+/// As [`this_cpu_inc`].
+#[inline(always)]
+pub(in crate::linux) unsafe fn this_cpu_dec<const INDEX: usize>(array: *mut usize) {
+    // SAFETY: By the contract.
+    let element = unsafe { AtomicUsize::from_ptr(this_cpu(array.wrapping_add(INDEX))) };
+    element.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Reads a word of the current CPU's (`this_cpu_read`), on which the thread stays.
+///
+/// # Safety
+///
+/// `word` is an address of the per-CPU allocator's.
+#[inline(always)]
+pub(in crate::linux) unsafe fn this_cpu_read(word: *const usize) -> usize {
+    // SAFETY: By the contract.
+    unsafe { this_cpu(word.cast_mut()).read_volatile() }
+}
+
+/// Writes a word of the current CPU's (`this_cpu_write`), on which the thread stays.
+///
+/// # Safety
+///
+/// As [`this_cpu_read`].
+#[inline(always)]
+pub(in crate::linux) unsafe fn this_cpu_write(word: *mut usize, value: usize) {
+    // SAFETY: By the contract.
+    unsafe { this_cpu(word).write_volatile(value) };
 }
 
 /// Whether softirqs cannot run on the current CPU (`in_interrupt`); any context.
