@@ -14,7 +14,7 @@ use kernel::{
     prelude::*,
 };
 
-use super::{arch, bindings, printk};
+use super::{arch, bindings, field::Field, printk};
 
 const FUNC_HASH: Field<*const c_void> = Field::new(
     bindings::FTRACE_OPS_FUNC_HASH_OFFSET,
