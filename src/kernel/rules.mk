@@ -95,4 +95,3 @@ $(own)/toa.o: $(obj)/src/toa.rs $(own)/libkernel.rlib $(obj)/src/linux/bindings_
 	+$(call if_changed_dep,toa_object)
 
 targets += $(addprefix src/kernel/,target.json libcore.rlib libcompiler_builtins.rlib libkernel.rlib toa.o)
-clean-files += src/kernel/libtoa.a
