@@ -24,7 +24,7 @@ import topology  # noqa: E402
 CLIENTS_V4, CLIENTS_V6 = topology.CLIENTS_V4, topology.CLIENTS_V6
 # Two clients of each family: the first may, the second may not, where a server makes a difference.
 WELCOME, UNWELCOME = (CLIENTS_V4[0], CLIENTS_V6[0]), (CLIENTS_V4[1], CLIENTS_V6[1])
-PATIENCE = 60  # seconds; an emulated machine is slow
+PATIENCE = 300  # seconds; an emulated machine is slow, and Node.js starts slowly
 SHARE = pathlib.Path("/share")
 
 # What the servers wrote in the running test.

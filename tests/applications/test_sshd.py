@@ -44,7 +44,7 @@ class Sshd(Application):
 
     def test_login_of_allowed_users(self):
         for client in WELCOME:
-            done = self.login(client, "echo $SSH_CONNECTION, $OFFICE")
+            done = self.login(client, 'echo "$SSH_CONNECTION, $OFFICE"')
             if not module.loaded():
                 line = self.next_line("sshd.log", "not allowed")
                 self.assertIn(f"User root from {self.shown(client)} not allowed", line)
