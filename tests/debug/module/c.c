@@ -4,12 +4,10 @@
  */
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
-#include <linux/smp.h>
 #include <linux/workqueue.h>
 
 void mistake_rcu_dereference(void);
 void mistake_free_pending_work(void);
-void mistake_race(void);
 
 static int __rcu *pointer;
 
@@ -31,19 +29,4 @@ void mistake_free_pending_work(void)
 	INIT_DELAYED_WORK(work, nothing);
 	schedule_delayed_work(work, 3600 * HZ);
 	kfree(work);
-}
-
-static unsigned long counter;
-
-static void count(void *unused)
-{
-	for (int i = 0; i < 100000; i++) {
-		counter++;
-		barrier();
-	}
-}
-
-void mistake_race(void)
-{
-	on_each_cpu(count, NULL, 1);
 }

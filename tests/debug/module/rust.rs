@@ -21,7 +21,7 @@ module! {
     params: {
         mistake: i64 {
             default: 0,
-            description: "Which one to make; tests/debug/run knows them",
+            description: "Which one to make; tests/debug/prove knows them",
         },
     },
 }
@@ -30,7 +30,6 @@ extern "C" {
     // c.c, for what Rust cannot express.
     fn mistake_rcu_dereference();
     fn mistake_free_pending_work();
-    fn mistake_race();
 }
 
 struct Mistakes;
@@ -51,8 +50,6 @@ impl kernel::Module for Mistakes {
             9 => unsafe { mistake_free_pending_work() },
             10 => overflow(),
             11 => leak()?,
-            // SAFETY: As above.
-            12 => unsafe { mistake_race() },
             _ => return Err(EINVAL),
         }
         Ok(Self)
