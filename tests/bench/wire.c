@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "wire.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/ipv6.h>
@@ -12,32 +11,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../bytes.h"
+
 #define TOA 254
 #define IPV4_HEADER 20
 #define IPV6_HEADER 40
 #define TCP_HEADER 20
-
-static void put16(unsigned char *to, uint16_t value)
-{
-	value = htons(value);
-	memcpy(to, &value, sizeof(value));
-}
-
-static void put32(unsigned char *to, uint32_t value)
-{
-	value = htonl(value);
-	memcpy(to, &value, sizeof(value));
-}
-
-static uint16_t get16(const unsigned char *from)
-{
-	return from[0] << 8 | from[1];
-}
-
-static uint32_t get32(const unsigned char *from)
-{
-	return (uint32_t)get16(from) << 16 | get16(from + 2);
-}
 
 size_t toa_option(unsigned char *option, int family)
 {

@@ -28,6 +28,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../bytes.h"
 #include "options.h"
 
 #define FLOWS 4068
@@ -118,28 +119,6 @@ static void check(int result, const char *what)
 		perror(what);
 		exit(2);
 	}
-}
-
-static void put16(unsigned char *to, uint16_t value)
-{
-	value = htons(value);
-	memcpy(to, &value, sizeof(value));
-}
-
-static void put32(unsigned char *to, uint32_t value)
-{
-	value = htonl(value);
-	memcpy(to, &value, sizeof(value));
-}
-
-static uint16_t get16(const unsigned char *from)
-{
-	return from[0] << 8 | from[1];
-}
-
-static uint32_t get32(const unsigned char *from)
-{
-	return (uint32_t)get16(from) << 16 | get16(from + 2);
 }
 
 /* What a flow is follows from its index. */
