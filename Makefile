@@ -23,7 +23,7 @@
 #   make fuzz            throw bytes at the parsers for a minute each; FUZZ="runs=1000000 option" or the like
 #   make soak            load and unload beside traffic for ten minutes; SOAK="seconds=60 kernel=6.12 cpus=4"
 #   make hostile         send ten million hostile segments at servers; HOSTILE="segments=100000 seed=7" or the like
-#   make bench           what the module costs, in instructions, on kernels 7.3 and 6.12
+#   make bench           what the module costs, in instructions, on kernels 7.3, 6.12 and 7.3-arm64
 #   make bench-scale     the same with up to a million connections, memory, and rmmod; takes long
 #   make bench-check     fail if anything costs more than was recorded
 #   make bench-record    record what bench and bench-scale measured, and draw the chart

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the module costs, in instructions, on stock kernels.
 
-usage: bench.py [KERNEL...]            measure; default 7.3 and 6.12 (make bench)
+usage: bench.py [KERNEL...]            measure; default 7.3, 6.12 and 7.3-arm64 (make bench)
        bench.py --scale [KERNEL...]    with up to a million connections, or --live N; default 7.3; takes
                                        10 GB of memory and a quarter of an hour (make bench-scale)
        bench.py --check [KERNEL...]    fail if anything costs more than what was recorded; default
@@ -49,7 +49,7 @@ import rows  # noqa: E402
 import scale  # noqa: E402
 import where  # noqa: E402
 
-KERNELS = ["7.3", "6.12"]
+KERNELS = ["7.3", "6.12", "7.3-arm64"]
 BASELINE = guest.TOP / "tests/bench/baseline.json"
 CHART = "tests/bench/cost.svg"
 
