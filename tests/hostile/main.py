@@ -215,7 +215,11 @@ def main():
         changes = peaks.take(before)
         if time.monotonic() - said_at > 120:
             said_at = time.monotonic()
-            print(f"after {said_at - began:.0f} s:", *senders.sent(), dict(changes), flush=True)
+            sent, dropped = senders.sent()
+            print(f"after {said_at - began:.0f} s: {sent} segments, {dropped} dropped,",
+                  f"{memory('MemAvailable') >> 20} MiB available,",
+                  f"{memory('SUnreclaim') >> 20} of slabs, load {os.getloadavg()[0]:.1f},",
+                  dict(changes), flush=True)
         time.sleep(LOOK_SECONDS)
     said, right = senders.said()
     seconds = time.monotonic() - began
