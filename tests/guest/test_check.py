@@ -3,6 +3,8 @@
 
 import contextlib
 import gzip
+import importlib.machinery
+import importlib.util
 import json
 import lzma
 import os
@@ -14,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from socket import AF_INET, AF_INET6
+from unittest import mock
 
 import module
 import tracing
@@ -339,6 +342,34 @@ class Sights(CheckCase):
         with tracing.FunctionTracer():
             self.assert_line(self.look(), "ok", "hooks", f"{count} functions", f"{count} of them by others")
         self.assert_line(self.look(), "ok", "hooks", f"{count} functions")
+
+    def test_hooks_while_others_let_go_of_theirs(self):
+        """The kernel gives a long list in pieces, and each that leaves the first hides one of the second."""
+        loader = importlib.machinery.SourceFileLoader("toa_check", CHECK)
+        check = importlib.util.module_from_spec(importlib.util.spec_from_loader("toa_check", loader))
+        loader.exec_module(check)
+        read, torn = check.read, []
+
+        def disturbed(path):
+            if torn or not str(path).endswith("/enabled_functions"):
+                return read(path)
+            with open(path, "rb", buffering=0) as file:
+                piece = file.read(1 << 20)
+                tracing.write("current_tracer", "nop")
+                torn.append((piece + file.read()).decode())
+            return torn[0]
+
+        self.addCleanup(tracing.write, "set_ftrace_filter", "")
+        self.addCleanup(tracing.write, "current_tracer", "nop")
+        # Functions that lie lower in memory than the network's, and so come first.
+        tracing.write("set_ftrace_filter", "vfs_*")
+        tracing.write("current_tracer", "function")
+        report = check.Report(quiet=True)
+        with mock.patch.object(check, "read", disturbed):
+            check.check_hooks(report, check.Host())
+        self.assertNotIn("inet_getname", torn[0])
+        self.assertEqual(tracing.hooked(), sorted(tracing.FUNCTIONS))
+        self.assertEqual([line["status"] for line in report.checks], ["ok"], report.checks)
 
     def test_hooks_that_are_absent(self):
         real = tracing.read("enabled_functions").splitlines()

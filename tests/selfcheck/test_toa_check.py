@@ -11,7 +11,9 @@ import struct
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
+from unittest import mock
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
@@ -147,6 +149,44 @@ class EnabledFunctions(unittest.TestCase):
         self.assertEqual(functions["of_a_module"], check.Enabled(1, {"D"}, set()))
         self.assertEqual(len(functions), 5)
         self.assertEqual(check.enabled_functions(""), {})
+
+
+class Hooks(unittest.TestCase):
+    """What is said of a list that changes while it is read."""
+
+    NAMES = check.ANSWERED + check.WATCHED + check.WATCHED_SYN + check.WATCHED_MPTCP
+    WHOLE = "".join(f"{name} (1)   I  \ttramp: 0 (f+0x0/0x1 [toa]) ->f+0x0/0x1 [toa]\n" for name in NAMES)
+    TORN = WHOLE.replace("tcp_child_process (1)", "of_another (1)")
+
+    def look(self, *readings, loaded=True):
+        """The check's only line; the last reading is what is there from then on."""
+        report = check.Report(quiet=True)
+        texts = itertools.chain(readings, itertools.repeat(readings[-1]))
+        with mock.patch.object(check, "read_tracefs", lambda name: next(texts) if name == "enabled_functions" else ""), \
+             mock.patch.object(check, "READINGS_PAUSE", 0):
+            check.check_hooks(report, types.SimpleNamespace(loaded=loaded, release="6.12.0"))
+        [line] = report.checks
+        return line
+
+    def test_what_stays(self):
+        self.assertEqual(self.look(self.WHOLE)["status"], "ok")
+        line = self.look(self.TORN)
+        self.assertEqual(line["status"], "FAIL")
+        self.assertIn("no hook on tcp_child_process", line["text"])
+        self.assertIn("mount", self.look(None)["remedy"])
+
+    def test_a_reading_that_was_disturbed(self):
+        other = self.WHOLE.replace("tcp_disconnect (1)", "of_another (1)")
+        for readings in ((self.TORN, self.WHOLE), (self.TORN, other, self.WHOLE), (self.TORN, "", self.TORN, self.WHOLE)):
+            self.assertEqual(self.look(*readings)["status"], "ok", len(readings))
+        self.assertEqual(self.look(self.WHOLE, self.TORN)["status"], "FAIL")
+
+    def test_readings_that_never_agree(self):
+        for loaded in (True, False):
+            line = self.look(*(f"{self.TORN}{number}" for number in range(1000)), loaded=loaded)
+            self.assertEqual(line["status"], "warn")
+            self.assertIn("changes while it is read", line["text"])
+            self.assertIn("tracing or BPF programs", line["remedy"])
 
 
 class Files(unittest.TestCase):
