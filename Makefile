@@ -9,8 +9,8 @@
 #   make fleet KERNELS="RELEASE..."  modules and packages for servers without compilers (scripts/doc/fleet.md)
 #   make install         the module into /lib/modules, and what goes with it; DESTDIR=, PREFIX=/usr/local
 #   make uninstall       remove both
-#   make deb             build the DKMS package for Debian and its kin, in build/ (root, Debian)
-#   make rpm             build that for RHEL and its kin
+#   make deb             build the packages toa-dkms and toa-tools for Debian and its kin, in build/ (root, Debian)
+#   make rpm             build those for RHEL and its kin
 #   make metadata        regenerate the kernel's Rust metadata where the headers lack it
 #   make demo            see it work: a balancer and nginx in a virtual machine
 #   make test            check, host tests, and the real thing on a few kernels (root, Debian)

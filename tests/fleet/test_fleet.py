@@ -2,6 +2,7 @@
 """What make fleet made, on a Debian system that can be written to; runs in a guest of tests/fleet/run."""
 
 import hashlib
+import json
 import os
 import pathlib
 import platform
@@ -59,7 +60,10 @@ class FleetTest(unittest.TestCase):
         return sorted(path.name for path in (self.root / "usr/lib/modules").iterdir())
 
     def package(self, release, kind):
-        [path] = self.fleet.glob(f"toa-modules-{release}[-_]*.{kind}")
+        return self.file(f"toa-modules-{release}[-_]*.{kind}")
+
+    def file(self, pattern):
+        [path] = self.fleet.glob(pattern)
         return f"/tmp/fleet/{path.name}"
 
     def assert_done(self, result, *words):
@@ -81,6 +85,15 @@ class FleetTest(unittest.TestCase):
         self.assertTrue(os.path.exists("/sys/module/toa"))
         self.assertIn("TOA: toa loaded", run("dmesg")[1])
 
+    def assert_checks(self):
+        """toa-check finds the module that is loaded, and shows that it works."""
+        status, output = self.run_in("toa-check", "--json")
+        self.assertIn(status, (0, 3), output)
+        lines = {line["check"]: line["text"] for line in json.loads(output)["checks"] if line["status"] == "ok"}
+        self.assertIn(f"/lib/modules/{RIGHT}/updates/toa.ko", lines["file"])
+        self.assertIn("accept() saw 203.0.113.7:50001", lines["IPv4 kind 254"])
+        self.assertEqual(len([*self.root.glob("usr/share/man/man[48]/toa*")]), 2)
+
     def assert_gone(self):
         self.assertFalse(self.target.exists())
         status, output = self.run_in("modprobe", "--dry-run", "toa")
@@ -89,8 +102,9 @@ class FleetTest(unittest.TestCase):
 
     def test_deb(self):
         deb = self.package(RIGHT, "deb")
-        self.assert_done(self.run_in("dpkg", "-i", deb))
+        self.assert_done(self.run_in("dpkg", "-i", deb, self.file("toa-tools_*.deb")))
         self.assert_loads()
+        self.assert_checks()
         self.assert_done(self.run_in("dpkg", "-i", deb), "stays so until: rmmod toa && modprobe toa")
         self.assert_refused_for_its_owner()
         name = pathlib.Path(deb).name.partition("_")[0]
@@ -114,8 +128,9 @@ class FleetTest(unittest.TestCase):
 
     def test_rpm(self):
         rpm = self.package(RIGHT, "rpm")
-        self.assert_done(self.run_in(*RPM, "-i", rpm))
+        self.assert_done(self.run_in(*RPM, "-i", rpm, self.file("toa-tools-*.rpm")))
         self.assert_loads()
+        self.assert_checks()
         self.assert_done(self.run_in(*RPM, "-e", pathlib.Path(rpm).name.rsplit("-", 2)[0]))
         self.assert_gone()
 
