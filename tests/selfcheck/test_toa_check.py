@@ -138,6 +138,7 @@ class EnabledFunctions(unittest.TestCase):
             "tcp_child_process (1)      \ttramp: 0xffffffffc0509000 (callback+0x0/0xfd [toa]) ->callback+0x0/0xfd [toa]\n"
             "inet6_getname (1)   I     M \ttramp: 0xffffffffc0612000 (hook+0x0/0x1a0 [ipmodify]) ->hook+0x0/0x1a0 [ipmodify]\n"
             "tcp_disconnect (2)           \ttramp: ftrace_regs_caller+0x0/0x65 ->arch_ftrace_ops_list_func+0x0/0x1f0\n"
+            "tcp_v4_send_synack (1)  \ttramp: sev_hardware_setup+0x4d0/0x4e0 [kvm_amd] (callback+0x0/0xfb [toa]) ->callback+0x0/0xfb [toa]\n"
             "of_a_module [tun] (1)    D   \n"
             "\tdirect-->bpf_trampoline_6442500000+0x0/0x1000\n"
         )
@@ -146,8 +147,9 @@ class EnabledFunctions(unittest.TestCase):
         self.assertEqual(functions["tcp_child_process"], check.Enabled(1, set(), {"toa"}))
         self.assertEqual(functions["inet6_getname"], check.Enabled(1, {"I", "M"}, {"ipmodify"}))
         self.assertEqual(functions["tcp_disconnect"], check.Enabled(2, set(), set()))
+        self.assertEqual(functions["tcp_v4_send_synack"], check.Enabled(1, set(), {"toa"}))
         self.assertEqual(functions["of_a_module"], check.Enabled(1, {"D"}, set()))
-        self.assertEqual(len(functions), 5)
+        self.assertEqual(len(functions), 6)
         self.assertEqual(check.enabled_functions(""), {})
 
 
