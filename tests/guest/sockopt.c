@@ -34,7 +34,8 @@
 
 #define ROOM 256
 #define PATTERN 0xa5
-#define PAGE 4096
+/* One page or several, whatever size the kernel has. */
+#define PAGE (64 << 10)
 
 static void show(const char *name, const void *bytes, size_t length)
 {
