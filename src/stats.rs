@@ -14,7 +14,7 @@ use crate::{
     address::End,
     linux::{
         netns::{self, PerNet},
-        online_cpus, possible_cpus, preempt,
+        online_cpus, possible_cpus, preempt, printk,
         seq_file::SeqFile,
         sock::{Net, Sock},
         Counters,
@@ -140,9 +140,17 @@ impl World {
             records: Records::new()?,
             syns: Syns::new()?,
         };
-        let stores = Arc::new(stores, GFP_KERNEL)?;
+        let failed = |error: Error| {
+            printk::failed(
+                format_args!("allocating what namespaces share"),
+                error,
+                "free some memory",
+            )
+        };
+        let stores = Arc::new(stores, GFP_KERNEL).map_err(|error| failed(error.into()))?;
+        let stats = PerNet::new(stores.clone())?;
         Ok(Self {
-            stats: Arc::new(PerNet::new(stores.clone())?, GFP_KERNEL)?,
+            stats: Arc::new(stats, GFP_KERNEL).map_err(|error| failed(error.into()))?,
             stores,
         })
     }

@@ -122,7 +122,9 @@ impl<T: Entry> Hook<T> {
     /// `EINVAL`: the kernel has no such function to hook. `EBUSY`: another user replaces it, or
     /// ftrace is switched off. `ENOMEM`.
     pub(super) fn new(entry: T) -> Result<Self> {
-        let inner = Self::prepare(entry)?;
+        let first = T::FUNCTIONS.first().copied().unwrap_or_default();
+        let first = first.to_str().unwrap_or_default();
+        let inner = Self::prepare(entry).map_err(|error| Self::failed(first, error))?;
         let nothing = inner.selection();
         // Out of memory, ftrace may leave a function out and return success. No function would mean all
         // that there are; and a second round adds one that is missing among others.
@@ -140,12 +142,8 @@ impl<T: Entry> Hook<T> {
         }
         // SAFETY: The ops are in their final place, and the callback takes what ftrace hands to
         // callbacks.
-        to_result(unsafe { bindings::register_ftrace_function(inner.ops.get()) }).map_err(
-            |error| {
-                let function = T::FUNCTIONS.first().copied().unwrap_or_default();
-                Self::failed(function.to_str().unwrap_or_default(), error)
-            },
-        )?;
+        to_result(unsafe { bindings::register_ftrace_function(inner.ops.get()) })
+            .map_err(|error| Self::failed(first, error))?;
         Ok(Self(inner))
     }
 

@@ -12,6 +12,7 @@ use super::{
     ftrace::{Entry, Hook, Registers},
     percpu::PerCpu,
     preempt::Exclusive,
+    printk,
     sock::{Family, Sock, SockKey},
     tracepoint::{Probe, SockProbe},
 };
@@ -133,8 +134,13 @@ impl<T: OnChild + Clone> ChildHooks<T> {
     /// Those of the function hooks. `ENOMEM`.
     pub(crate) fn new(on_child: T, syns: bool) -> Result<Self> {
         let mptcp = if TOA_MPTCP != 0 {
-            // SAFETY: No request and an empty header, all zero, are valid and need no drop.
-            let stash = Arc::new(Stash(unsafe { PerCpu::zeroed() }?), GFP_KERNEL)?;
+            let stash = Stash::new().map_err(|error| {
+                printk::failed(
+                    format_args!("making room for MPTCP's handshakes"),
+                    error,
+                    "free some memory",
+                )
+            })?;
             let on_child = on_child.clone();
             let fill = Hook::new(SynRecv(stash.clone()))?;
             Some((Hook::new(TokenAccept { on_child, stash })?, fill))
@@ -237,6 +243,13 @@ unsafe impl<T: OnChild> Entry for ChildProcess<T> {
 /// `tcp_child_process` would be too late: an MPTCP socket can be accepted before, unlike a TCP
 /// socket, whose lock `accept()` waits for.
 struct Stash(PerCpu<Stashed>);
+
+impl Stash {
+    fn new() -> Result<Arc<Self>> {
+        // SAFETY: No request and an empty header, all zero, are valid and need no drop.
+        Ok(Arc::new(Self(unsafe { PerCpu::zeroed() }?), GFP_KERNEL)?)
+    }
+}
 
 struct Stashed {
     /// The request that the handshake completes.

@@ -15,6 +15,8 @@ ANYWHERE = 0, 2**64 - 1
 # More allocations than anything here makes.
 MANY = 1_000_000
 
+KMEMLEAK = "mem_pool_alloc", "__alloc_object", "__create_object"
+
 # What is no failed allocation, as in the lab's list; but for stack traces, which those have too.
 TROUBLE = re.compile(
     r"WARNING:|\bBUG\b|\bOops\b|Kernel panic|general protection fault|rcu: INFO|"
@@ -28,20 +30,37 @@ def _write(path, value):
         file.write(str(value))
 
 
-def end_of_kernel():
+def _symbols():
+    """Names and addresses of what is in the kernel and its modules; a name may be there several times."""
     with open("/proc/kallsyms") as file:
         for line in file:
             address, _, name = line.split()[:3]
-            if name == "_end":
-                return int(address, 16)
-    raise KeyError("_end")
+            yield name, int(address, 16)
+
+
+def end_of_kernel():
+    return next(address for name, address in _symbols() if name == "_end")
+
+
+def kmemleak():
+    """Where the function with which kmemleak makes an object to note an allocation begins and ends."""
+    addresses = sorted(set(address for _, address in _symbols()))
+    named = dict(_symbols())
+    # Which of them that is depends on what the compiler has put into its caller.
+    begin = next(named[name] for name in KMEMLEAK if name in named)
+    return begin, addresses[addresses.index(begin) + 1]
+
+
+def _limit(what, first, end):
+    """Sets a range of memory for functions on the stack of an allocation."""
+    for start in glob.glob(f"{DEBUGFS}/fail*/{what}-start"):
+        _write(start, first)
+        _write(start.removesuffix("start") + "end", end)
 
 
 def _restrict(first, end):
     """Only allocations with a function from this part of the memory on their stack fail."""
-    for start in glob.glob(f"{DEBUGFS}/fail*/require-start"):
-        _write(start, first)
-        _write(start.removesuffix("start") + "end", end)
+    _limit("require", first, end)
 
 
 def prepare():
@@ -56,6 +75,8 @@ def prepare():
         _write(f"{DEBUGFS}/{name}/ignore-gfp-wait", "N")
     _write(f"{DEBUGFS}/fail_page_alloc/ignore-gfp-highmem", "N")
     _write(f"{DEBUGFS}/fail_page_alloc/min-order", 0)
+    # It makes an object of its own for each, and does without.
+    _limit("reject", *kmemleak())
     ours()
     # Failures of the allocator come with stack traces, which the lab takes for trouble. `Log` looks at all
     # the lines instead.

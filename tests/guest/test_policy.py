@@ -145,9 +145,8 @@ def allocations():
 
     That is what a list of 1,000 IPv4 prefixes takes, or one of 250 prefixes for those of IPv6.
     """
-    with open("/proc/slabinfo") as file:
-        lines = [line.split() for line in file if line.startswith("kmalloc")]
-    return sum(int(active) for name, active, *_ in lines if name.endswith("-8k"))
+    counts = module.slab_counts().items()
+    return sum(count for name, count in counts if name.startswith("kmalloc") and name.endswith("-8k"))
 
 
 class PolicyCase(Case):

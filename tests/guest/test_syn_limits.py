@@ -309,7 +309,7 @@ class Namespaces(Limits):
             self.complete(remote, client)
 
     def in_new_namespace(self, function):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while True:
             try:
                 return self.in_namespace(function)
