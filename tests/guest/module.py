@@ -139,9 +139,9 @@ def setting(name, value):
 
 def slab_counts():
     """How many objects of each slab cache are in use, as the allocator counts them, by name."""
-    # KASAN keeps freed ones from being used again, and the allocator counts them, until it is told to.
-    # Only those caches that somebody asks about: there are hundreds.
-    for cache in (SLAB, *glob.glob("/sys/kernel/slab/kmalloc*-8k")):
+    # The allocator counts free ones too that a CPU has at hand, or that KASAN keeps from being used again,
+    # until it is told to let go. Only those caches that somebody asks about: there are hundreds.
+    for cache in (SLAB, "/sys/kernel/slab/net_namespace", *glob.glob("/sys/kernel/slab/kmalloc*-8k")):
         if os.path.exists(f"{cache}/shrink"):
             with open(f"{cache}/shrink", "w") as file:
                 file.write("1")

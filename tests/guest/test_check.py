@@ -651,8 +651,7 @@ class Traces(CheckCase):
 
     def kept_namespaces(self):
         """How many the kernel keeps, used or not."""
-        with open("/proc/slabinfo") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("net_namespace "))
+        return module.slab_counts()["net_namespace"]
 
     def state(self):
         """Of the server, what a check could disturb."""
