@@ -18,9 +18,6 @@ import net
 import tracing
 from syscalls import so_peername
 
-# Kernels that look for mistakes take many times as long: for loading the module half a minute on a busy machine.
-SLOW = os.path.exists("/sys/kernel/debug/kmemleak")
-
 Connection = collections.namedtuple("Connection", "socket accepted remote")
 
 
