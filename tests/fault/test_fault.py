@@ -19,7 +19,6 @@ CLIENT6 = ("2001:db8::7", 40123)
 TOA_SO_GET_INFO = 4097
 CLONE_NEWNET = 0x40000000
 ENABLED = "/sys/kernel/tracing/enabled_functions"
-MANY = faults.MANY
 NO_MEMORY = (errno.ENOMEM, errno.EFAULT)
 
 
@@ -64,8 +63,8 @@ class Load(FaultCase):
     PARAMETERS = dict(trusted="10.77.0.0/24,fd70::/64", ports="1-65535", syn_max=64)
     # How many are tried at the beginning of a long row of equal ones, and how far apart later ones.
     EDGE, STRIDE = 4, 600
-    # How many at the end.
-    MANY = 40
+    # How many of the last ones are tried again.
+    LAST = 40
 
     def setUp(self):
         super().setUp()
@@ -73,7 +72,7 @@ class Load(FaultCase):
         self.before = hooks()
         self.outcomes = collections.Counter()
         # Which failures nothing was said of, and which of the others came first.
-        self.silent, self.first = [], MANY
+        self.silent, self.first = [], faults.MANY
 
     def load(self):
         module.insert(module.PATH, **self.PARAMETERS)
@@ -159,7 +158,6 @@ class Load(FaultCase):
             self.assertIn(what, self.outcomes)
         # The kernel itself says nothing but the error number of parameters, which come first.
         self.assertLess(max(self.silent), self.first)
-        # A hook of several functions notices if ftrace has left one out, and adds it.
         self.load()
         self.assert_works()
 
@@ -168,7 +166,7 @@ class Load(FaultCase):
         total = faults.count(self.load)
         self.hooked = hooks()
         module.unload()
-        for nth in range(total - self.MANY, total + 1):
+        for nth in range(total - self.LAST, total + 1):
             self.attempt(nth)
         print(f"     {dict(self.outcomes)}")
 
