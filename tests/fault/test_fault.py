@@ -101,6 +101,8 @@ class Load(FaultCase):
             module.unload()
             self.assert_unwound(f"{nth}: {what}")
         what = what or "a parameter"
+        if not self.outcomes[what]:
+            print(f"     {nth}: {what}", flush=True)
         self.outcomes[what] += 1
         return what, left
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the kernel has allocated, with nothing of the module loaded."""
 
-import contextlib
 import gc
 import glob
 import os
 import re
 import time
 
+SLAB = "/sys/kernel/slab"
 # Of /proc/meminfo.
 AMOUNTS = ("Percpu", "VmallocUsed")
 
@@ -15,28 +15,23 @@ AMOUNTS = ("Percpu", "VmallocUsed")
 # belong to processes and files, which come and go as they like.
 OURS = re.compile(
     r"toa_|kmalloc-|TCP|tw_sock|request_sock|MPTCP|sock_inode_cache|skbuff|net_namespace|"
-    r"ftrace_event_field|trace_event_file|Percpu|VmallocUsed"
+    r"ftrace_event_field|trace_event_file"
 )
+LOOKS = 5
 # The kernel's own noise, in objects or KiB.
 NOISE = 64
 
 
 class Memory:
-    """One look, after everything that can be given back was."""
+    """What is left when everything that can be given back was: the least of some looks."""
 
     def __init__(self):
         gc.collect()
-        settle()
         self.objects = {}
-        with open("/proc/slabinfo") as file:
-            for line in file.readlines()[2:]:
-                name, active, *_ = line.split()
-                self.objects[name] = int(active)
-        with open("/proc/meminfo") as file:
-            for line in file:
-                name, amount, *_ = line.replace(":", " ").split()
-                if name in AMOUNTS:
-                    self.objects[f"{name} KiB"] = int(amount)
+        for _ in range(LOOKS):
+            settle()
+            for name, number in (*slabs(), *amounts()):
+                self.objects[name] = min(number, self.objects.get(name, number))
 
     def since(self, before):
         """What there is more of than at an earlier look."""
@@ -45,19 +40,44 @@ class Memory:
 
 
 def settle():
-    """Frees what is cached or waits to be freed, and what CPUs keep for themselves."""
-    for _ in range(3):
-        os.sync()
-        with open("/proc/sys/vm/drop_caches", "w") as file:
-            file.write("3")
-        time.sleep(1)
-        for shrink in glob.glob("/sys/kernel/slab/*/shrink"):
-            # A cache may go just now.
-            with contextlib.suppress(OSError), open(shrink, "w") as file:
-                file.write("1")
+    """Frees what is cached or waits to be freed."""
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w") as file:
+        file.write("3")
+    time.sleep(1)
+
+
+def slabs():
+    """Objects in use by slab cache."""
+    for path in glob.glob(f"{SLAB}/*"):
+        name = os.path.basename(path)
+        try:
+            if OURS.match(name):
+                yield name, objects(path)
+        except OSError:
+            continue  # it has gone just now
+
+
+def objects(cache):
+    """All objects of the slabs that a CPU allocates from count as in use: counted when no CPU has one.
+
+    With `shrink` they give theirs back, which lasts until the next allocation.
+    """
+    with open(f"{cache}/objects") as count, open(f"{cache}/shrink", "w") as shrink:
+        shrink.write("1")
+        shrink.flush()
+        return int(count.read().split()[0])
+
+
+def amounts():
+    """Amounts in KiB."""
+    with open("/proc/meminfo") as file:
+        for line in file:
+            name, amount, *_ = line.replace(":", " ").split()
+            if name in AMOUNTS:
+                yield f"{name} KiB", int(amount)
 
 
 def leaks(grown, cycles):
     """What has grown by so much in so many loads and unloads that something must be lost each time."""
-    most = max(NOISE, cycles)
-    return {name: more for name, more in grown.items() if OURS.match(name) and more > most}
+    return {name: more for name, more in grown.items() if more > max(NOISE, cycles)}
