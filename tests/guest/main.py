@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs the tests of toa.ko inside a guest that may be broken.
 
-usage: main.py [--without-module] [--locks] [--leaks] [NAME...]
+usage: main.py [--without-module] [--locks] [--leaks] [--races] [NAME...]
 
 Each NAME selects a file (test_NAME.py), or the tests that have it in their name, which is printed as
 "file: class: test". Without any, all run. The exit status is 0 only if none failed.
@@ -12,7 +12,7 @@ the same counts as a failure. Tests that load the module themselves are left out
 
 On kernels that look for mistakes, each adds a test at the end: --locks, that lockdep still does, for it
 stops at its first complaint; --leaks, that nothing has leaked by kmemleak's account, neither with the
-module still loaded nor after it is gone.
+module still loaded nor after it is gone; --races, that KCSAN saw none that the module takes part in.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import unittest
 
 import leaks
 import module
+import races
 from syscalls import IPPROTO_MPTCP
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -46,6 +47,7 @@ FEATURES = {
     "mptcp": lambda: os.path.exists("/proc/sys/net/mptcp"),
     "mptcp fast open": mptcp_has_fast_open,
     "livepatch": lambda: os.path.exists("/sys/kernel/livepatch"),
+    "signature is missing": lambda: os.path.exists("/sys/module/module/parameters/sig_enforce"),
     "kernel tls": lambda: subprocess.run(["modprobe", "-q", "tls"], check=False).returncode == 0,
 }
 
@@ -128,12 +130,18 @@ class Afterwards(unittest.TestCase):
         module.unload()
         self.assertEqual(report + leaks.found(), "")
 
+    def test_no_data_races(self):
+        ours, others = races.found()
+        print(f"     KCSAN's reports: {len(ours)} of the module, {others} of the kernel alone")
+        self.assertEqual(ours, [])
+
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--without-module", action="store_true")
     parser.add_argument("--locks", action="store_true")
     parser.add_argument("--leaks", action="store_true")
+    parser.add_argument("--races", action="store_true")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     module.absent = arguments.without_module
@@ -157,6 +165,9 @@ def main():
         tests.append(Afterwards("test_locks_are_still_watched"))
     if arguments.leaks:
         tests.append(Afterwards("test_nothing_has_leaked"))
+    if arguments.races:
+        races.watch()
+        tests.append(Afterwards("test_no_data_races"))
 
     started = time.monotonic()
     result = Result()

@@ -468,6 +468,7 @@ class Sights(CheckCase):
 
     def test_not_root(self):
         self.parameter("trusted", "10.0.0.0/8,fd00::/8")
+        self.sysctl("kernel.dmesg_restrict", 1)
         outcome = self.check(before=(*FRESH, *NOBODY))
         self.assert_line(outcome, "warn", "hooks", "run it as root")
         self.assert_line(outcome, "warn", "log", "run it as root")

@@ -30,6 +30,8 @@ extern "C" {
     // c.c, for what Rust cannot express.
     fn mistake_rcu_dereference();
     fn mistake_free_pending_work();
+    fn mistake_race();
+    fn mistake_race_with(change: extern "C" fn(*mut usize));
 }
 
 struct Mistakes;
@@ -50,6 +52,10 @@ impl kernel::Module for Mistakes {
             9 => unsafe { mistake_free_pending_work() },
             10 => overflow(),
             11 => leak()?,
+            // SAFETY: As above.
+            12 => unsafe { mistake_race() },
+            // SAFETY: As above.
+            13 => unsafe { mistake_race_with(change) },
             _ => return Err(EINVAL),
         }
         Ok(Self)
@@ -125,4 +131,9 @@ fn leak() -> Result {
         black_box(KBox::into_raw(KBox::new([number; 8], GFP_KERNEL)?));
     }
     Ok(())
+}
+
+extern "C" fn change(counter: *mut usize) {
+    // SAFETY: C's pointer is valid; but nobody is alone with the counter.
+    unsafe { counter.write_volatile(counter.read_volatile() + 1) }
 }

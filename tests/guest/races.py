@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Data races, as the kernel's KCSAN sees them (Documentation/dev-tools/kcsan.rst).
+
+The kernel has some of its own, also while it boots, for which nobody minds (kcsan.early_enable=0).
+"""
+
+import re
+import subprocess
+
+from case import sysctl
+
+FILE = "/sys/kernel/debug/kcsan"
+RULE = "=" * 66 + "\n"
+REPORT = re.compile(f"{RULE}(BUG: KCSAN: .*?){RULE}", re.S)
+# On a stack, or as what is loaded.
+OURS = re.compile(r"\[toa\]")
+# All else that the lab would take for trouble.
+TROUBLE = re.compile(r"\bBUG\b|Call Trace")
+
+
+def watch():
+    """Begins to look for them."""
+    # The lab takes reports on the console for trouble.
+    sysctl("kernel.printk", "3 4 1 7")
+    with open(FILE, "w") as file:
+        file.write("on")
+
+
+def found():
+    """The reports that have the module on a stack, and how many others there were."""
+    log = subprocess.run(["dmesg", "--notime"], capture_output=True, text=True, check=True).stdout
+    reports = REPORT.findall(log)
+    ours = [report for report in reports if OURS.search(report)]
+    trouble = [line for line in REPORT.sub("", log).splitlines() if TROUBLE.search(line)]
+    return ours + trouble, len(reports) - len(ours)
