@@ -69,6 +69,8 @@ class Load(FaultCase):
     def setUp(self):
         super().setUp()
         module.unload()
+        # Others load it with other parameters.
+        self.addCleanup(module.unload)
         self.before = hooks()
         self.outcomes = collections.Counter()
         # Which failures nothing was said of, and which of the others came first.
@@ -176,6 +178,7 @@ class Load(FaultCase):
     def test_each_per_cpu_allocation_of_loading(self):
         module.insert("/share/failpercpu.ko")
         self.addCleanup(module.remove, "failpercpu")
+        self.before = hooks()  # of which that has one
         failed = 0
         while True:
             with open("/sys/module/failpercpu/parameters/nth", "w") as file:
