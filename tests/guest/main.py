@@ -47,7 +47,7 @@ FEATURES = {
     "mptcp": lambda: os.path.exists("/proc/sys/net/mptcp"),
     "mptcp fast open": mptcp_has_fast_open,
     "livepatch": lambda: os.path.exists("/sys/kernel/livepatch"),
-    "signature is missing": lambda: os.path.exists("/sys/module/module/parameters/sig_enforce"),
+    "signature": lambda: os.path.exists("/sys/module/module/parameters/sig_enforce"),
     "kernel tls": lambda: subprocess.run(["modprobe", "-q", "tls"], check=False).returncode == 0,
 }
 

@@ -166,7 +166,7 @@ class Flood(SynCase):
         # Of a small backlog, so that requests which expire make no room for many, however slow the machine is.
         self.sysctl("net.ipv4.tcp_syncookies", 1)
         self.reload(syn_max=self.ROOM, syn_seconds=3600)
-        self.listen_to_the_flood(128)
+        self.listen_to_the_flood(16)
         rounds, changes = self.flood(SYNS)
         self.assertGreater(rounds, 20)
         self.assertGreater(changes["syn_cookie"], changes["syn_kept"])
