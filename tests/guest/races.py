@@ -15,13 +15,14 @@ REPORT = re.compile(f"{RULE}(BUG: KCSAN: .*?){RULE}", re.S)
 # On a stack, or as what is loaded.
 OURS = re.compile(r"\[toa\]")
 # All else that the lab would take for trouble.
-TROUBLE = re.compile(r"\bBUG\b|Call Trace")
+TROUBLE = re.compile(r"WARNING:|\bBUG\b|\bOops\b|Call Trace|INFO: ")
 
 
 def watch():
     """Begins to look for them."""
-    # The lab takes reports on the console for trouble.
+    # The lab takes reports on the console for trouble, and makes the kernel panic with the first.
     sysctl("kernel.printk", "3 4 1 7")
+    sysctl("kernel.panic_on_warn", 0)
     with open(FILE, "w") as file:
         file.write("on")
 

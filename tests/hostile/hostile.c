@@ -10,7 +10,7 @@
  * and `ports` is to be 2000-2999.
  *
  * Each segment comes from its number and the seed alone, but for sequence numbers and for what suits a
- * connection at the moment. Stops itself when its servers listen. Prints what it did as lines of name
+ * connection at the moment. Stops itself when its servers listen, and half way. Prints what it did as lines of name
  * and number. Whatever accept() or getpeername() says wrong is shown with the segment, and makes the exit
  * status 1.
  */
@@ -40,7 +40,6 @@
 #define REMEMBERED 64
 #define LAZY_SEGMENTS 256
 #define SHOWN_FAILURES 10
-#define PAUSE_SECONDS 4
 
 enum { FIN = 0x01, SYN = 0x02, RST = 0x04, PSH = 0x08, ACK = 0x10, URG = 0x20 };
 
@@ -771,8 +770,8 @@ int main(int argc, char **argv)
 	raise(SIGSTOP);
 	for (unsigned long long serial = 0; serial < segments && failures <= SHOWN_FAILURES; serial++) {
 		if (serial == segments / 2)
-			/* What is kept of SYNs gets too old. */
-			sleep(PAUSE_SECONDS);
+			/* What is kept of SYNs gets too old, if nobody sends for a while. */
+			raise(SIGSTOP);
 		step(seed, serial);
 	}
 

@@ -9,6 +9,7 @@ segments, as far as that depends on the senders. Prints `N passed, N failed`.
 """
 
 import collections
+import contextlib
 import os
 import pathlib
 import signal
@@ -35,8 +36,10 @@ SYSCTLS = {
     "net.ipv4.tcp_max_syn_backlog": 4096,
     "net.ipv4.tcp_max_tw_buckets": 2048,
     "net.ipv4.tcp_orphan_retries": 1,
+    "net.ipv4.tcp_rto_max_ms": 1000,
     "net.ipv4.tcp_synack_retries": 0,
     "net.ipv4.tcp_syncookies": 1,
+    "net.mptcp.close_timeout": 2,
 }
 # What happens to a client that was kept.
 FATES = ("syn_used", "syn_superseded", "syn_expired", "syn_dropped")
@@ -44,6 +47,7 @@ FATES = ("syn_used", "syn_superseded", "syn_expired", "syn_dropped")
 MARGIN = 64 << 20
 # How often to look at memory while they send.
 LOOK_SECONDS = 3
+SYN_SECONDS = 2
 # For what is still on its way when the senders have ended.
 PATIENCE = 120
 
@@ -144,6 +148,11 @@ class Senders:
     def are_at_work(self):
         return any(process.poll() is None for process in self.processes)
 
+    def are_half_way(self):
+        """Whether all that are still at work have stopped."""
+        stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return all(os.waitid(os.P_PID, process.pid, stopped) for process in self.processes if process.poll() is None)
+
     def sent(self):
         """How many segments the devices have had so far, and how many of those were dropped there."""
         names = ("rx_packets", "rx_dropped")
@@ -191,14 +200,14 @@ def main():
         sys.exit(__doc__)
 
     for variable, value in SYSCTLS.items():
-        sysctl(variable, value)
-    if os.path.exists("/proc/sys/net/mptcp/close_timeout"):
-        sysctl("net.mptcp.close_timeout", 2)
+        # Some are of later kernels.
+        with contextlib.suppress(FileNotFoundError):
+            sysctl(variable, value)
     module.unload()
     empty = memory_rows()
     module.insert(
         module.PATH, kinds=KINDS, trusted=",".join(trusted()), ports="2000-2999",
-        syn_max=SYN_MAX, syn_seconds=2,
+        syn_max=SYN_MAX, syn_seconds=SYN_SECONDS,
     )
     senders = Senders(segments, seed)
     # The first look takes memory of its own.
@@ -220,6 +229,9 @@ def main():
                   f"{memory('MemAvailable') >> 20} MiB available,",
                   f"{memory('SUnreclaim') >> 20} of slabs, load {os.getloadavg()[0]:.1f},",
                   dict(changes), flush=True)
+        if senders.are_half_way():
+            time.sleep(SYN_SECONDS + 1)
+            senders.go()
         time.sleep(LOOK_SECONDS)
     said, right = senders.said()
     seconds = time.monotonic() - began
@@ -231,7 +243,7 @@ def main():
     check("all addresses were right", right, said["wrong"])
     check("all segments were sent", said["segments"] == segments // SENDERS * SENDERS)
     gone = wait_until(lambda: module.stats().since(before).get("records_live", 0) == 0)
-    check("no record is left when all connections are closed", gone)
+    check("no record is left when all connections are closed", gone, *module.live())
     changes = collections.Counter(module.stats().since(before))
     print("counters:", ", ".join(f"{row} {count}" for row, count in changes.items()))
 
