@@ -74,6 +74,8 @@ struct flow {
 	/* Both of what is sent next. */
 	uint32_t sequence, acknowledged;
 	uint32_t first_sequence;
+	/* Of the SYN that was answered last. */
+	uint32_t answered_sequence;
 	enum { IDLE, SYN_SENT, ANSWERED, OPEN } state;
 	bool has_key;
 	unsigned char key[8];
@@ -338,13 +340,16 @@ static void read_own(struct segment *segment)
 	}
 }
 
-/* Whether a SYN of the flow named this client, or any segment if it is not known which made the connection. */
+/*
+ * Whether the SYN of a connection named this client; or any segment of the flow, if it is not known which one
+ * made the connection.
+ */
 static bool was_named(unsigned int index, const struct segment *segment, const struct client *client)
 {
 	const struct flow *flow = &flows[index];
 	uint32_t first = segment ? get32(segment->bytes + segment->ip_length + 4) - 1 : 0;
 	unsigned int remembered = flow->count < REMEMBERED ? flow->count : REMEMBERED;
-	bool has_first = false, with_first = false, any = false;
+	bool has_syn = false, with_syn = false, any = false;
 
 	for (unsigned int i = 0; i < remembered; i++) {
 		const struct named *named = &flow->named[i];
@@ -353,13 +358,16 @@ static bool was_named(unsigned int index, const struct segment *segment, const s
 		if (segment && !named->syn)
 			continue;
 		any |= same;
-		if (segment && named->sequence == first) {
-			has_first = true;
-			with_first |= same;
+		/*
+		 * A SYN cookie is for the SYN just before it. But a segment that comes out of order makes a
+		 * connection too, from the SYN that was answered, whatever others were just before it.
+		 */
+		if (segment && (named->sequence == first || named->sequence == flow->answered_sequence)) {
+			has_syn = true;
+			with_syn |= same;
 		}
 	}
-	/* A segment that comes out of order makes a connection too, and then does not tell its SYN. */
-	return has_first ? with_first : any;
+	return has_syn ? with_syn : any;
 }
 
 /* The same of any flow whose connections come to this listener. */
@@ -568,6 +576,7 @@ static void receive(void)
 			counts.answered++;
 			flow->acknowledged = get32(tcp + 4) + 1;
 			flow->sequence = get32(tcp + 8);
+			flow->answered_sequence = flow->sequence - 1;
 			if (flow->state != OPEN)
 				flow->state = ANSWERED;
 			read_key(flow, tcp + 20, header - 20);

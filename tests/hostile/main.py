@@ -258,7 +258,9 @@ def main():
     # Nothing is counted twice, and nothing is forgotten.
     opens = snmp("PassiveOpens") - opened
     intake = changes["syn_recv_sock_toa"] + changes["syn_recv_sock_no_toa"]
-    check("each passive open was counted", intake == opens, intake, opens)
+    check("each connection was counted", intake == said["accepted"] + said["aborted"], intake)
+    # The kernel gives up what MPTCP refuses, and what its timer ends at the same moment.
+    check("hardly any passive open came to nothing", 0 <= opens - intake <= 1 + opens // 100_000, opens)
     names = sum(changes[f"getname_toa_{row}"] for row in ("ok", "mismatch", "bypass", "empty"))
     check("each question for a name was counted", names == said["asked_names"], names)
     options = changes["sockopt_ok"], changes["sockopt_empty"]
@@ -273,7 +275,8 @@ def main():
     check("which segment made a connection was known", late * 1000 <= said["accepted"], late)
 
     # Memory, at any time and afterwards.
-    check("no more SYNs' clients than syn_max at any time", peaks.kept <= SYN_MAX, peaks.kept)
+    # One is counted before another makes room for it.
+    check("no more SYNs' clients than syn_max at any time", peaks.kept <= SYN_MAX + os.cpu_count(), peaks.kept)
     check("records in the allocator were bounded", peaks.records <= objects + 4 * peaks.live + 16384,
           peaks.records)
     check("/proc/net/toa had believed balancers alone", peaks.believed and peaks.listed, peaks.listed)
