@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Data races, as the kernel's KCSAN sees them (Documentation/dev-tools/kcsan.rst).
 
-The kernel has some of its own, also while it boots, for which nobody minds (kcsan.early_enable=0).
+The kernel has some of its own, also while it boots, so that it is built to look for none until it is told to.
 """
 
 import re
@@ -12,7 +12,7 @@ from case import sysctl
 FILE = "/sys/kernel/debug/kcsan"
 RULE = "=" * 66 + "\n"
 REPORT = re.compile(f"{RULE}(BUG: KCSAN: .*?){RULE}", re.S)
-# On a stack, or as what is loaded.
+# How a function of it is named on a stack.
 OURS = re.compile(r"\[toa\]")
 # All else that the lab would take for trouble.
 TROUBLE = re.compile(r"WARNING:|\bBUG\b|\bOops\b|Call Trace|INFO: ")

@@ -10,9 +10,9 @@
  * and `ports` is to be 2000-2999.
  *
  * Each segment comes from its number and the seed alone, but for sequence numbers and for what suits a
- * connection at the moment. Stops itself when its servers listen, and half way. Prints what it did as lines of name
- * and number. Whatever accept() or getpeername() says wrong is shown with the segment, and makes the exit
- * status 1.
+ * connection at the moment. Stops itself when its servers listen, and half way. Prints what it did as
+ * lines of name and number. Whatever accept() or getpeername() says wrong is shown with the segment, and
+ * makes the exit status 1.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -259,7 +259,7 @@ def main():
     opens = snmp("PassiveOpens") - opened
     intake = changes["syn_recv_sock_toa"] + changes["syn_recv_sock_no_toa"]
     check("each connection was counted", intake == said["accepted"] + said["aborted"], intake)
-    # The kernel gives up what MPTCP refuses, and what its timer ends at the same moment.
+    # The kernel may give one up that it has counted, before anybody could accept it.
     check("hardly any passive open came to nothing", 0 <= opens - intake <= 1 + opens // 100_000, opens)
     names = sum(changes[f"getname_toa_{row}"] for row in ("ok", "mismatch", "bypass", "empty"))
     check("each question for a name was counted", names == said["asked_names"], names)
